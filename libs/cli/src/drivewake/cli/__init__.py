@@ -1,0 +1,1 @@
+"""The drivewake operator command."""

@@ -1,0 +1,1 @@
+"""The shared language of Drivewake: subjects, messages, events and keys."""

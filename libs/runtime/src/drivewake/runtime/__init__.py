@@ -1,0 +1,1 @@
+"""How any Drivewake service lives: settings, logs, metrics, bus, lifecycle."""

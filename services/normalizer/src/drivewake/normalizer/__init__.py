@@ -1,0 +1,1 @@
+"""The service that decides, deduplicates and appends."""

@@ -1,0 +1,1 @@
+"""The service that reads Google and emits raw facts."""

@@ -1,0 +1,1 @@
+"""The service that receives Drive push notifications and keeps watch channels alive."""
