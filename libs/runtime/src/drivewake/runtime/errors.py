@@ -1,0 +1,58 @@
+"""What can go wrong below a service, as one tree.
+
+    DrivewakeError
+    ├── ConfigurationError      settings are missing or wrong; nothing to retry
+    ├── BusError
+    │   ├── BusUnavailableError     the broker is away or slow; retry later
+    │   ├── ConflictError           an expected revision or sequence did not hold
+    │   ├── NotFoundError           no such stream, consumer, message or key
+    │   ├── StreamFullError         the stream is at its cap and refuses new messages
+    │   ├── TooLargeError           the message is over the broker's limit
+    │   └── BusPermissionError      this user may not do that
+    └── ServiceStoppedError     a supervised task died; the process must end
+
+The docstring of a class is its default message.
+"""
+
+
+class DrivewakeError(Exception):
+    """Something failed in Drivewake."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+
+class ConfigurationError(DrivewakeError):
+    """The settings are missing or wrong."""
+
+
+class BusError(DrivewakeError):
+    """The message broker refused or failed."""
+
+
+class BusUnavailableError(BusError):
+    """The message broker did not answer in time."""
+
+
+class ConflictError(BusError):
+    """Somebody else wrote in between."""
+
+
+class NotFoundError(BusError):
+    """There is no such stream, consumer, message or key."""
+
+
+class StreamFullError(BusError):
+    """The stream is at its cap."""
+
+
+class TooLargeError(BusError):
+    """The message is larger than the broker takes."""
+
+
+class BusPermissionError(BusError):
+    """This user may not do that on the broker."""
+
+
+class ServiceStoppedError(DrivewakeError):
+    """A supervised task ended before it was asked to."""
