@@ -169,7 +169,7 @@ def report_rpc(caller: str) -> str:
     return f"drive.rpc.v1.auth.report.{checked(caller)}"
 
 
-TOKEN_RPC_ALL: Final = "drive.rpc.v1.auth.token.*"
+TOKEN_RPC_ALL: Final = "drive.rpc.v1.auth.token.*"  # noqa: S105 - a subject, not a password
 REPORT_RPC_ALL: Final = "drive.rpc.v1.auth.report.*"
 STATUS_RPC: Final = "drive.rpc.v1.poller.status"
 DOORBELL: Final = "drive.bell.v1.store"
