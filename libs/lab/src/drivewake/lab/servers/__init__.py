@@ -15,7 +15,7 @@ from drivewake.lab.servers.managed import ManagedProcess, answers_ok, peak_rss_b
 from drivewake.lab.servers.nats import NatsServer, nats_server_binary
 from drivewake.lab.servers.ports import free_port
 from drivewake.lab.servers.postgres import PostgresServer
-from drivewake.lab.servers.postgres_binaries import postgres_binaries
+from drivewake.lab.servers.postgres_files import postgres_binaries
 from drivewake.lab.servers.scratch import ScratchDirectory
 
 __all__ = [

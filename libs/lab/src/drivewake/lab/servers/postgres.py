@@ -17,7 +17,7 @@ import asyncpg
 
 from drivewake.lab.servers.errors import ServerError, ServerStateError
 from drivewake.lab.servers.ports import HOST
-from drivewake.lab.servers.postgres_binaries import postgres_binaries, server_user
+from drivewake.lab.servers.postgres_files import postgres_binaries, server_user
 from drivewake.lab.servers.server import Server, last_words
 from drivewake.lab.servers.spawn import end, spawn
 

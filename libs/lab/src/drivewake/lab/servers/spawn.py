@@ -150,13 +150,13 @@ def kill_tree(child: subprocess.Popen[bytes], *, deadline_s: float = 10.0) -> in
         with contextlib.suppress(psutil.Error):
             member.kill()
     code = child.wait(timeout=deadline_s)
-    if not await_condition(lambda: not any(_alive(member) for member in family), deadline_s):
+    if not await_condition(lambda: not any(alive(member) for member in family), deadline_s):
         raise ServerError(f"processes below {child.pid} survived SIGKILL for {deadline_s:g} s")
     return code
 
 
-def _alive(process: psutil.Process) -> bool:
-    """Whether it still holds anything: a zombie waits for its parent and holds nothing."""
+def alive(process: psutil.Process) -> bool:
+    """Whether a process still holds anything: a zombie waits for its parent and holds nothing."""
     try:
         return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
