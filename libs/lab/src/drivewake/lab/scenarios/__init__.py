@@ -1,0 +1,1 @@
+"""Where the activity of a simulated Drive comes from."""
