@@ -1,0 +1,72 @@
+"""Traces: a span context travels with every message as a W3C `traceparent`.
+
+Without an OTLP endpoint no span is exported; ids are still made, so that log lines and
+messages of one story can be joined. Metrics stand in `metrics`.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Final
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Span
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+_PROPAGATOR: Final = TraceContextTextMapPropagator()
+_MAX_TRACEPARENT: Final = 128
+
+
+class _Telemetry:
+    """The provider of this process; a service sets it once, tests may set it again."""
+
+    provider: TracerProvider | None = None
+    tracer: trace.Tracer = trace.NoOpTracer()
+
+
+def configure(service: str, otlp_endpoint: str | None = None) -> None:
+    """Start tracing in this process; spans go to `otlp_endpoint` (OTLP over HTTP) if given."""
+    shutdown()
+    provider = TracerProvider(
+        resource=Resource.create({"service.name": f"drivewake-{service}"}),
+        shutdown_on_exit=False,
+    )
+    if otlp_endpoint:
+        url = f"{otlp_endpoint.rstrip('/')}/v1/traces"
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=url)))
+    _Telemetry.provider = provider
+    _Telemetry.tracer = provider.get_tracer("drivewake")
+
+
+def shutdown() -> None:
+    """Send what waits and stop tracing."""
+    if _Telemetry.provider is not None:
+        _Telemetry.provider.shutdown()
+    _Telemetry.provider = None
+    _Telemetry.tracer = trace.NoOpTracer()
+
+
+def traceparent() -> str | None:
+    """Return the current span as a W3C traceparent, None outside of any."""
+    carrier: dict[str, str] = {}
+    _PROPAGATOR.inject(carrier)
+    return carrier.get("traceparent")
+
+
+@contextlib.contextmanager
+def span(name: str) -> Iterator[Span]:
+    """Run a block as a child of the current span."""
+    with _Telemetry.tracer.start_as_current_span(name) as current:
+        yield current
+
+
+@contextlib.contextmanager
+def continue_trace(parent: str | None, name: str) -> Iterator[Span]:
+    """Run a block as a child of the sender's span; a new trace if `parent` is not a valid one."""
+    carrier = {"traceparent": parent} if parent and len(parent) <= _MAX_TRACEPARENT else {}
+    context = _PROPAGATOR.extract(carrier)
+    with _Telemetry.tracer.start_as_current_span(name, context=context) as current:
+        yield current
