@@ -1,0 +1,82 @@
+"""Events of the contracts to and from what the store keeps.
+
+The data of an event is stored as the JSON bytes it is published as, and everything that has no
+column of its own as the JSON members of `metadata`. So the relay can put a CloudEvent together
+by joining bytes, without decoding a thing.
+"""
+
+import functools
+import uuid
+
+import msgspec
+
+from drivewake.contracts.events import Event, decode_event
+from drivewake.eventstore.store import NewEvent, StoredEvent
+
+_encoder = msgspec.json.Encoder()
+_COLUMNS = frozenset({"id", "subject", "type", "tenant", "connection", "data"})
+_PLACE = frozenset({"specversion", "datacontenttype", "position", "lane"})
+_METADATA_FIELDS = tuple(
+    field.encode_name
+    for field in msgspec.structs.fields(Event)
+    if field.name not in _COLUMNS | _PLACE
+)
+
+
+def new_event(event: Event) -> NewEvent:
+    """Return the event ready to append; its `id` must be the key, as a UUID in text.
+
+    Position and lane are the store's to give: those of `event` are ignored.
+    """
+    metadata = {
+        name: value
+        for name in _METADATA_FIELDS
+        if (value := getattr(event, name)) is not None and value != ""
+    }
+    return NewEvent(
+        key=uuid.UUID(event.id),
+        tenant=event.tenant,
+        connection=event.connection,
+        stream=event.subject,
+        type=event.type,
+        occurred_at=event.occurredat or event.time,
+        data=_encoder.encode(event.data),
+        metadata=_encoder.encode(metadata),
+    )
+
+
+def envelope(stored: StoredEvent) -> bytes:
+    """Return the CloudEvent in JSON as downstream receives it."""
+    members = stored.metadata.strip()[1:-1]
+    return b"".join(
+        (
+            b'{"specversion":"1.0","id":"',
+            str(stored.key).encode(),
+            b'","type":',
+            _quoted(stored.type),
+            b',"tenant":',
+            _quoted(stored.tenant),
+            b',"connection":',
+            _quoted(stored.connection),
+            b',"subject":',
+            _encoder.encode(stored.stream),
+            b',"datacontenttype":"application/json","lane":%d,"position":%d'
+            % (stored.lane, stored.position),
+            b"," if members else b"",
+            members,
+            b',"data":',
+            stored.data,
+            b"}",
+        )
+    )
+
+
+def to_event(stored: StoredEvent) -> Event:
+    """Return the event of the contracts; raise InvalidMessageError if the row holds none."""
+    return decode_event(envelope(stored))
+
+
+@functools.lru_cache(maxsize=4096)
+def _quoted(text: str) -> bytes:
+    """Return a short, often repeated text as JSON."""
+    return _encoder.encode(text)

@@ -1,0 +1,76 @@
+"""What can go wrong in the event store, as one tree.
+
+    DrivewakeError
+    └── StoreError
+        ├── StoreUnavailableError   the database is away, slow or full; the outcome is unknown
+        ├── HeadMovedError          a head is not at the expected revision; nothing was written
+        ├── PoisonError             a value that the database can never store; nothing was written
+        ├── KeyTakenError           a key is stored in another lane; nothing was written
+        ├── StoreMismatchError      schema or privileges are not what this version needs
+        ├── StoreBehindError        the store lacks positions that readers have already seen
+        └── ProjectionVersionError  another version of the projection is live
+
+The docstring of a class is its default message.
+"""
+
+import uuid
+
+import msgspec
+
+from drivewake.runtime.errors import DrivewakeError
+
+
+class StoreError(DrivewakeError):
+    """The event store refused or failed."""
+
+
+class StoreUnavailableError(StoreError):
+    """The database did not answer in time, or its answer was lost: read again, decide again."""
+
+
+class MovedHead(msgspec.Struct, frozen=True, kw_only=True):
+    """A head whose revision is not the expected one; `found` 0 means that there is none."""
+
+    tenant: str
+    kind: str
+    id: str
+    expected: int
+    found: int
+
+
+class HeadMovedError(StoreError):
+    """Somebody else advanced a head; read the heads again and decide again."""
+
+    def __init__(self, moved: tuple[MovedHead, ...]) -> None:
+        first = moved[0]
+        more = f", and {len(moved) - 1} more" if len(moved) > 1 else ""
+        super().__init__(
+            f"expected revision {first.expected} of a {first.kind} head, found {first.found}{more}"
+        )
+        self.moved = moved
+
+
+class PoisonError(StoreError):
+    """The batch holds a value that the database can never store."""
+
+    def __init__(self, reason: str, keys: tuple[uuid.UUID, ...] = ()) -> None:
+        super().__init__(f"the database refuses a value: {reason}")
+        self.reason = reason
+        self.keys = keys
+        """Keys of the events at fault; empty when it is a head, or cannot be told."""
+
+
+class KeyTakenError(StoreError):
+    """A key of the batch is stored in another lane: its tenant changed lanes."""
+
+
+class StoreMismatchError(StoreError):
+    """The schema or the privileges in the database are not what this version needs."""
+
+
+class StoreBehindError(StoreError):
+    """The store's head is behind what was already read from it: it was restored to older data."""
+
+
+class ProjectionVersionError(StoreError):
+    """Another version of this projection is live."""
