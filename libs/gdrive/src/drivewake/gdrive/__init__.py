@@ -1,1 +1,35 @@
-"""The only package that knows Google: requests, transport, errors."""
+"""The only package that knows Google: requests, transport, errors, tokens, quota.
+
+`client.GoogleDrive` is the port, `client.DriveClient` the way over HTTP; `auth.TokenSource`
+hands out access tokens; `errors` draws the tree of everything that can be answered.
+"""
+
+from drivewake.gdrive.auth import TokenSource
+from drivewake.gdrive.client import (
+    ChangesPage,
+    DriveClient,
+    FileAnswer,
+    FilesPage,
+    GoogleDrive,
+    Item,
+    WatchAnswer,
+)
+from drivewake.gdrive.quota import Budget, Governor
+from drivewake.gdrive.token import AccessToken
+from drivewake.gdrive.transport import Limits, Transport
+
+__all__ = [
+    "AccessToken",
+    "Budget",
+    "ChangesPage",
+    "DriveClient",
+    "FileAnswer",
+    "FilesPage",
+    "GoogleDrive",
+    "Governor",
+    "Item",
+    "Limits",
+    "TokenSource",
+    "Transport",
+    "WatchAnswer",
+]
