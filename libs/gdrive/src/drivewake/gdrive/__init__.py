@@ -5,15 +5,8 @@ hands out access tokens; `errors` draws the tree of everything that can be answe
 """
 
 from drivewake.gdrive.auth import TokenSource
-from drivewake.gdrive.client import (
-    ChangesPage,
-    DriveClient,
-    FileAnswer,
-    FilesPage,
-    GoogleDrive,
-    Item,
-    WatchAnswer,
-)
+from drivewake.gdrive.client import DriveClient, GoogleDrive
+from drivewake.gdrive.pages import ChangesPage, FileAnswer, FilesPage, Item, WatchAnswer
 from drivewake.gdrive.quota import Budget, Governor
 from drivewake.gdrive.token import AccessToken
 from drivewake.gdrive.transport import Limits, Transport

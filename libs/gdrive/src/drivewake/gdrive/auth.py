@@ -16,8 +16,10 @@ from drivewake.contracts import subjects
 from drivewake.contracts.rpc import (
     Refusal,
     ReportAnswer,
+    ReportReply,
     ReportRequest,
     TokenAnswer,
+    TokenReply,
     TokenRequest,
 )
 from drivewake.gdrive.errors import (
@@ -40,8 +42,8 @@ T = TypeVar("T")
 
 RETRY_AFTER_S: Final = 5.0
 MAX_REASON_CHARS: Final = 300
-_token_answer = msgspec.json.Decoder(TokenAnswer)
-_report_answer = msgspec.json.Decoder(ReportAnswer)
+_token_answer: msgspec.json.Decoder[TokenReply | Refusal] = msgspec.json.Decoder(TokenAnswer)
+_report_answer: msgspec.json.Decoder[ReportReply | Refusal] = msgspec.json.Decoder(ReportAnswer)
 _encoder = msgspec.json.Encoder()
 
 

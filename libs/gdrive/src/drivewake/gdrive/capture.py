@@ -7,7 +7,7 @@ from typing import Final
 
 from googleapiclient.http import HttpRequest
 
-from drivewake.gdrive.errors import clean
+from drivewake.gdrive.verdict import clean
 
 ENVIRONMENT: Final = "DRIVEWAKE_GOOGLE_DEBUG"
 _BODY_TOKEN: Final = re.compile(r'("token"\s*:\s*")[^"]*"')

@@ -9,6 +9,17 @@ import msgspec
 from googleapiclient.http import HttpRequest
 
 from drivewake.gdrive.errors import BadRequestError, MalformedAnswerError, RateLimitedError
+from drivewake.gdrive.pages import (
+    ChangesPage,
+    FileAnswer,
+    FilesPage,
+    WatchAnswer,
+    decode_changes,
+    decode_channel,
+    decode_file,
+    decode_files,
+    decode_start,
+)
 from drivewake.gdrive.quota import Governor, units
 from drivewake.gdrive.requests import DriveRequests, fingerprint
 from drivewake.gdrive.retries import Retries
@@ -19,59 +30,6 @@ MAX_PAGE: Final = 1000
 _A_MILLISECOND: Final = dt.timedelta(milliseconds=1)
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 T = TypeVar("T")
-
-
-class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """One Change or File resource, verbatim in `body`, with what is needed to route it.
-
-    `id` is the file's id, or the shared drive's for a change of the drive itself
-    (`is_drive`); empty if Google named neither: such an item belongs to the dead letters.
-    `body` is a view of the whole page: copy it to keep it for long.
-    """
-
-    id: str
-    body: msgspec.Raw
-    removed: bool = False
-    is_drive: bool = False
-
-
-class ChangesPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of changes. Exactly one of the two tokens is set.
-
-    `next_page_token`: more to read now. `new_start_page_token`: the end; start there next
-    time. `request` is the fingerprint of the call, `observed_at` when the answer was whole.
-    """
-
-    items: tuple[Item, ...]
-    next_page_token: str | None
-    new_start_page_token: str | None
-    request: str
-    observed_at: dt.datetime
-
-
-class FilesPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of a listing; `incomplete` means: no evidence of absence."""
-
-    items: tuple[Item, ...]
-    next_page_token: str | None
-    incomplete: bool
-    request: str
-    observed_at: dt.datetime
-
-
-class FileAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """One file, verbatim."""
-
-    item: Item
-    request: str
-    observed_at: dt.datetime
-
-
-class WatchAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A push channel that Google opened; `expires_at` is Google's, which may be sooner."""
-
-    resource_id: str
-    expires_at: dt.datetime
 
 
 class GoogleDrive(Protocol):
@@ -133,46 +91,6 @@ class GoogleDrive(Protocol):
         ...
 
 
-class _ChangeList(msgspec.Struct):
-    changes: list[msgspec.Raw] = []
-    nextPageToken: str = ""  # noqa: N815 - Google's names
-    newStartPageToken: str = ""  # noqa: N815
-
-
-class _ChangeHead(msgspec.Struct):
-    fileId: str = ""  # noqa: N815
-    driveId: str = ""  # noqa: N815
-    changeType: str = ""  # noqa: N815
-    removed: bool = False
-
-
-class _FileList(msgspec.Struct):
-    files: list[msgspec.Raw] = []
-    nextPageToken: str = ""  # noqa: N815
-    incompleteSearch: bool = False  # noqa: N815
-
-
-class _FileHead(msgspec.Struct):
-    id: str = ""
-
-
-class _StartPageToken(msgspec.Struct):
-    startPageToken: str  # noqa: N815
-
-
-class _Channel(msgspec.Struct):
-    resourceId: str  # noqa: N815
-    expiration: str | int = ""
-
-
-_change_list = msgspec.json.Decoder(_ChangeList)
-_change_head = msgspec.json.Decoder(_ChangeHead)
-_file_list = msgspec.json.Decoder(_FileList)
-_file_head = msgspec.json.Decoder(_FileHead)
-_start = msgspec.json.Decoder(_StartPageToken)
-_channel = msgspec.json.Decoder(_Channel)
-
-
 class DriveClient:
     """GoogleDrive over HTTP. One per process; tasks share its pool, retries and governor.
 
@@ -209,8 +127,8 @@ class DriveClient:
 
     async def start_page_token(self, token: AccessToken, *, drive: str | None = None) -> str:
         """Return the token from which changes to come can be read."""
-        answer, _ = await self._call(token, self._requests.start_page_token(drive), _start.decode)
-        return answer.startPageToken
+        start, _ = await self._call(token, self._requests.start_page_token(drive), decode_start)
+        return start
 
     async def list_changes(
         self,
@@ -222,19 +140,15 @@ class DriveClient:
     ) -> ChangesPage:
         """Return the page at `page_token`."""
         _must(page_token, "page_token")
-        (page, items), made = await self._call(
-            token,
-            self._requests.list_changes(page_token, page_size, drive),
-            _decode_changes,
+        (items, following, start), made = await self._call(
+            token, self._requests.list_changes(page_token, page_size, drive), decode_changes
         )
-        if bool(page.nextPageToken) == bool(page.newStartPageToken):
-            raise MalformedAnswerError("drive.changes.list: one page token was expected")
-        if page.nextPageToken == page_token:
+        if following == page_token:
             raise MalformedAnswerError("drive.changes.list: the next page token is the last one")
         return ChangesPage(
             items=items,
-            next_page_token=page.nextPageToken or None,
-            new_start_page_token=page.newStartPageToken or None,
+            next_page_token=following or None,
+            new_start_page_token=start or None,
             request=made,
             observed_at=dt.datetime.now(dt.UTC),
         )
@@ -243,13 +157,15 @@ class DriveClient:
         self, token: AccessToken, page_token: str | None = None, *, page_size: int = MAX_PAGE
     ) -> FilesPage:
         """Return a page of all files the principal sees, trashed ones too."""
-        (page, items), made = await self._call(
-            token, self._requests.list_files(page_token, page_size), _decode_files
+        (items, following, incomplete), made = await self._call(
+            token, self._requests.list_files(page_token, page_size), decode_files
         )
+        if following and following == page_token:
+            raise MalformedAnswerError("drive.files.list: the next page token is the last one")
         return FilesPage(
             items=items,
-            next_page_token=page.nextPageToken or None,
-            incomplete=page.incompleteSearch,
+            next_page_token=following or None,
+            incomplete=incomplete,
             request=made,
             observed_at=dt.datetime.now(dt.UTC),
         )
@@ -257,7 +173,7 @@ class DriveClient:
     async def get_file(self, token: AccessToken, file: str) -> FileAnswer:
         """Return one file."""
         _must(file, "file")
-        item, made = await self._call(token, self._requests.get_file(file), _decode_file)
+        item, made = await self._call(token, self._requests.get_file(file), decode_file)
         return FileAnswer(item=item, request=made, observed_at=dt.datetime.now(dt.UTC))
 
     async def watch_changes(
@@ -273,26 +189,22 @@ class DriveClient:
     ) -> WatchAnswer:
         """Open a push channel."""
         _must(page_token, "page_token")
-        expiration = (expires_at - _EPOCH) // _A_MILLISECOND
-        body = {
+        asked_ms = (expires_at - _EPOCH) // _A_MILLISECOND
+        channel = {
             "id": channel_id,
             "type": "web_hook",
             "address": address,
             "token": channel_token,
-            "expiration": str(expiration),
+            "expiration": str(asked_ms),
         }
-        answer, _ = await self._call(
+        (resource_id, given_ms), _ = await self._call(
             token,
-            self._requests.watch_changes(page_token, body, drive),
-            _channel.decode,
+            self._requests.watch_changes(page_token, channel, drive),
+            decode_channel,
             repeat=False,
         )
-        given = str(answer.expiration)
-        if given.isascii() and given.isdigit() and len(given) < 15:  # noqa: PLR2004 - year 5000
-            expiration = int(given)
-        return WatchAnswer(
-            resource_id=answer.resourceId, expires_at=_EPOCH + expiration * _A_MILLISECOND
-        )
+        given_ms = asked_ms if given_ms is None else given_ms
+        return WatchAnswer(resource_id=resource_id, expires_at=_EPOCH + given_ms * _A_MILLISECOND)
 
     async def stop_channel(self, token: AccessToken, channel_id: str, resource_id: str) -> None:
         """Close a push channel."""
@@ -334,43 +246,3 @@ class DriveClient:
 def _must(value: str, what: str) -> None:
     if not value:
         raise BadRequestError(f"{what} must not be empty")
-
-
-def _decode_changes(body: bytes) -> tuple[_ChangeList, tuple[Item, ...]]:
-    _check_text(body)
-    page = _change_list.decode(body)
-    return page, tuple(map(_change, page.changes))
-
-
-def _decode_files(body: bytes) -> tuple[_FileList, tuple[Item, ...]]:
-    _check_text(body)
-    page = _file_list.decode(body)
-    return page, tuple(map(_file, page.files))
-
-
-def _decode_file(body: bytes) -> Item:
-    _check_text(body)
-    return _file(msgspec.Raw(body))
-
-
-def _check_text(body: bytes) -> None:
-    """Refuse what is not UTF-8: the decoder skips the strings that it is not asked for."""
-    if not body.isascii():
-        body.decode()
-
-
-def _change(raw: msgspec.Raw) -> Item:
-    try:
-        head = _change_head.decode(raw)
-    except msgspec.ValidationError:
-        return Item(id="", body=raw)
-    if head.changeType == "drive" or (not head.fileId and head.driveId):
-        return Item(id=head.driveId, body=raw, removed=head.removed, is_drive=True)
-    return Item(id=head.fileId, body=raw, removed=head.removed)
-
-
-def _file(raw: msgspec.Raw) -> Item:
-    try:
-        return Item(id=_file_head.decode(raw).id, body=raw)
-    except msgspec.ValidationError:
-        return Item(id="", body=raw)

@@ -22,8 +22,8 @@ class AccessToken:
         *,
         tenant: str,
         connection: str,
-        id: str,
-        expires_at: dt.datetime,  # noqa: A002
+        id: str,  # noqa: A002 - what it is called elsewhere too
+        expires_at: dt.datetime,
     ) -> None:
         """Raise ValueError (without the value) for what cannot stand in a header (RFC 6750)."""
         if not value or not _ALLOWED.issuperset(value):

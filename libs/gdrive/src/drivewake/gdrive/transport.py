@@ -19,11 +19,9 @@ from drivewake.gdrive.errors import (
     GoogleError,
     MalformedAnswerError,
     UnavailableError,
-    classify,
-    clean,
-    problem_of,
 )
 from drivewake.gdrive.token import AccessToken
+from drivewake.gdrive.verdict import classify, clean, problem_of
 
 MIB: Final = 1 << 20
 FIRST_ERROR: Final = 300
