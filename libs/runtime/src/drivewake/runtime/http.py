@@ -76,9 +76,7 @@ def _on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Res
 
 
 def _on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
-    _log.error(
-        "a request failed", action="http_error", path=request.scope["path"], exc_info=error
-    )
+    _log.error("a request failed", action="http_error", path=request.scope["path"], exc_info=error)
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
@@ -214,7 +212,9 @@ class HttpServer:
         try:
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if serving.done() and not stop.requested:
-                raise ServiceStoppedError("the HTTP server ended by itself") from serving.exception()
+                raise ServiceStoppedError(
+                    "the HTTP server ended by itself"
+                ) from serving.exception()
             self._server.stop()
             await serving
         finally:

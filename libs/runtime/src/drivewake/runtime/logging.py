@@ -45,7 +45,10 @@ def configure(service: str, level: str = "info", format: Format = "auto") -> Non
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_last(console)],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_last(console),
+            ],
         )
     )
     root = logging.getLogger()

@@ -60,9 +60,7 @@ class _Metric:
         """Return the labels with unknown values turned into `other`; names must be all there."""
         if given.keys() != self.labels.keys():
             raise ValueError(f"metric {self.name} has the labels {sorted(self.labels)}")
-        return {
-            key: value if value in self.labels[key] else OTHER for key, value in given.items()
-        }
+        return {key: value if value in self.labels[key] else OTHER for key, value in given.items()}
 
 
 class Counter(_Metric):

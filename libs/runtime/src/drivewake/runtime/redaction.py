@@ -27,7 +27,10 @@ _PATTERNS: Final = (
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), MASK),
     # PEM blocks, also cut off or with escaped line ends
     (
-        re.compile(r"-----BEGIN [A-Z ]*(?:KEY|CERTIFICATE)[A-Z ]*-----.*?(?:-----END [A-Z ]*-----|$)", re.DOTALL),
+        re.compile(
+            r"-----BEGIN [A-Z ]*(?:KEY|CERTIFICATE)[A-Z ]*-----.*?(?:-----END [A-Z ]*-----|$)",
+            re.DOTALL,
+        ),
         MASK,
     ),
     # NKEY seeds (S, then the kind, then 56 base32 characters in all)

@@ -150,7 +150,9 @@ def _problems(settings_cls: type[BaseSettings], error: ValidationError) -> list[
         if found["type"] == "missing":
             about = settings_cls.model_fields[field].description
             hint = f" ({about})" if about else ""
-            lines.append((field, f"{variable(field)}: is required{hint}; set it, or {_file(field)}."))
+            lines.append(
+                (field, f"{variable(field)}: is required{hint}; set it, or {_file(field)}.")
+            )
         elif field:
             lines.append((field, f"{variable(field)}: {_lower(found['msg'])}."))
         else:

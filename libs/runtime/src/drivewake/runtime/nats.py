@@ -1,0 +1,360 @@
+"""The bus over NATS JetStream: every port of `bus` on one connection."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import secrets
+import weakref
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+import nats.micro
+from nats.aio.client import Client
+from nats.errors import Error
+from nats.micro.request import Request
+from nats.micro.service import Service as MicroService
+
+from drivewake.contracts.permissions import inbox_prefix
+from drivewake.contracts.subjects import Bucket, Consumer
+from drivewake.runtime.bus import (
+    Handler,
+    Message,
+    PublishAck,
+    StoredMessage,
+)
+from drivewake.runtime.errors import (
+    BusError,
+    BusUnavailableError,
+    ConfigurationError,
+    ConflictError,
+    NotFoundError,
+)
+from drivewake.runtime.lifecycle import Stop
+from drivewake.runtime.logging import get_logger
+from drivewake.runtime.nats_link import Link
+from drivewake.runtime.nats_pull import NatsPuller, plain_headers
+from drivewake.runtime.nats_read import NatsKeyValue, StreamView
+from drivewake.runtime.settings import ServiceSettings
+from drivewake.runtime.telemetry import traceparent
+
+CONNECT_TIMEOUT_S: Final = 10.0
+RECONNECT_WAIT_S: Final = 0.2
+MAX_BATCH: Final = 1000
+MAX_OPEN_BATCHES: Final = 8
+"""nats-server allows 50 open batches a stream, for all writers together."""
+
+MSG_ID: Final = "Nats-Msg-Id"
+EXPECTED_LAST: Final = "Nats-Expected-Last-Sequence"
+
+_log = get_logger(__name__)
+
+
+async def connect(
+    settings: ServiceSettings | None = None,
+    *,
+    name: str,
+    url: str = "",
+    seed: str = "",
+    user: str = "",
+    prefix: str = "",
+    timeout_s: float = CONNECT_TIMEOUT_S,
+) -> "NatsBus":
+    """Connect by settings, or by the arguments after `name`.
+
+    Raises BusUnavailableError if the broker cannot be reached in time, BusPermissionError if
+    it refuses the credentials, ConfigurationError if the seed or the address is malformed.
+    """
+    if settings is not None:
+        url, prefix, user = settings.nats_url, settings.nats_prefix, settings.nats_user
+        seed = settings.nats_seed.get_secret_value() if settings.nats_seed else ""
+    client = Client()
+    link = Link(client, prefix)
+    options: dict[str, Any] = {"nkeys_seed_str": seed} if seed else {}
+    try:
+        async with asyncio.timeout(timeout_s):
+            await client.connect(
+                url.split(","),
+                name=name,
+                inbox_prefix=inbox_prefix(user) if user else "_INBOX",
+                error_cb=link.on_error,
+                disconnected_cb=link.on_down,
+                reconnected_cb=link.on_up,
+                closed_cb=link.on_closed,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=RECONNECT_WAIT_S,
+                connect_timeout=2,
+                ping_interval=5,
+                max_outstanding_pings=2,
+                **options,
+            )
+    except TimeoutError:
+        raise BusUnavailableError(f"no broker answered in {timeout_s:g} s") from None
+    except Error as error:
+        raise ConfigurationError(f"DRIVEWAKE_NATS_URL: {error}") from error
+    await link.on_up()
+    return NatsBus(link)
+
+
+class NatsBus:
+    """Every port of `bus` over one connection; `connect` makes it."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self._view = StreamView(link)
+        self._batches = asyncio.Semaphore(MAX_OPEN_BATCHES)
+        self._bells: dict[str, _Bell] = {}
+        self._services: list[MicroService] = []
+        self._answers: set[asyncio.Task[None]] = set()
+
+    # -- Publisher --
+
+    def _headers(self, message: Message) -> dict[str, str]:
+        headers = dict(message.headers)
+        if message.id:
+            headers[MSG_ID] = message.id
+        if "traceparent" not in headers and (parent := traceparent()) is not None:
+            headers["traceparent"] = parent
+        return headers
+
+    def _ack(self, answer: dict[str, Any]) -> PublishAck:
+        stream = str(answer["stream"])
+        if self.link.prefix:
+            stream = stream.removeprefix(f"{self.link.prefix}_")
+        return PublishAck(
+            stream=stream, sequence=int(answer["seq"]), duplicate=bool(answer.get("duplicate"))
+        )
+
+    async def publish(self, message: Message, *, expected_last: int | None = None) -> PublishAck:
+        """Write one message."""
+        headers = self._headers(message)
+        if expected_last is not None:
+            headers[EXPECTED_LAST] = str(expected_last)
+        subject = self.link.subject(message.subject)
+        return self._ack(await self.link.ask(subject, message.data, headers=headers or None))
+
+    async def publish_batch(
+        self, messages: Sequence[Message], *, expected_last: int | None = None
+    ) -> PublishAck:
+        """Write 1 to 1000 messages of one stream, all or none, next to each other."""
+        if not 1 <= len(messages) <= MAX_BATCH:
+            raise ValueError(f"a batch has 1 to {MAX_BATCH} messages")
+        batch = secrets.token_hex(12)
+        async with self._batches:
+            for number, message in enumerate(messages, 1):
+                headers = self._headers(message)
+                headers["Nats-Batch-Id"] = batch
+                headers["Nats-Batch-Sequence"] = str(number)
+                if number == 1 and expected_last is not None:
+                    headers[EXPECTED_LAST] = str(expected_last)
+                subject = self.link.subject(message.subject)
+                if number == len(messages):
+                    headers["Nats-Batch-Commit"] = "1"
+                    return self._ack(await self.link.ask(subject, message.data, headers=headers))
+                if number == 1:
+                    await self.link.ready(2.0)
+                try:
+                    await self.link.client.publish(subject, message.data, headers=headers)
+                except (Error, OSError) as error:
+                    raise BusUnavailableError(f"the broker is not reachable: {error}") from error
+        raise AssertionError("a batch has a last message")
+
+    # -- Scheduler --
+
+    async def schedule(self, slot: str, target: str, at: dt.datetime, data: bytes) -> None:
+        """Publish `data` on `target` at `at` (a past instant: now). A slot holds one schedule."""
+        instant = at.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        headers = {
+            "Nats-Schedule": f"@at {instant}",
+            "Nats-Schedule-Target": self.link.subject(target),
+        }
+        await self.link.ask(self.link.subject(slot), data, headers=headers)
+
+    async def cancel(self, slot: str) -> None:
+        """Remove what waits in the slot, if anything.
+
+        A message that dies after a second takes the schedule's place: one message a
+        subject, and no right to purge the stream is needed.
+        """
+        await self.link.ask(self.link.subject(slot), headers={"Nats-TTL": "1s"})
+
+    # -- StreamReader --
+
+    async def last(self, stream: str, subject: str = ">") -> StoredMessage | None:
+        """Return the newest message on a subject (wildcards allowed), None if there is none."""
+        wire = subject if subject == ">" else self.link.subject(subject)
+        found = await self._view.last(self.link.name(stream), wire)
+        return self._plain(found[0]) if found else None
+
+    async def last_sequence(self, stream: str) -> int:
+        """Return the sequence of the newest message ever written, 0 in a virgin stream."""
+        return int((await self._view.info(self.link.name(stream)))["state"]["last_seq"])
+
+    async def follow(
+        self, stream: str, *, subject: str = ">", from_sequence: int = 1, latest: bool = False
+    ) -> AsyncIterator[StoredMessage | None]:
+        """Yield messages from a sequence on, then new ones for ever."""
+        messages = self._view.follow(
+            self.link.name(stream),
+            filters=[] if subject == ">" else [self.link.subject(subject)],
+            start=from_sequence,
+            latest=latest,
+        )
+        async with contextlib.aclosing(messages):
+            async for message in messages:
+                yield None if message is None else self._plain(message)
+
+    def _plain(self, stored: StoredMessage) -> StoredMessage:
+        return StoredMessage(
+            subject=self.link.plain(stored.subject),
+            data=stored.data,
+            headers=plain_headers(stored.headers),
+            sequence=stored.sequence,
+            time=stored.time,
+        )
+
+    # -- Requester --
+
+    async def request(self, subject: str, data: bytes, *, timeout_s: float) -> bytes:
+        """Return the answer; BusUnavailableError without one in time or without a responder."""
+        try:
+            answer = await self.link.request(self.link.subject(subject), data, timeout_s=timeout_s)
+        except NotFoundError as error:
+            raise BusUnavailableError(str(error)) from None
+        if answer.headers and (code := answer.headers.get("Nats-Service-Error-Code")):
+            raise BusError(f"the responder failed ({code})")
+        return answer.data
+
+    async def serve(self, name: str, subject: str, handler: Handler, *, concurrency: int) -> None:
+        """Answer requests until the bus closes, at most `concurrency` at a time."""
+        slots = asyncio.Semaphore(concurrency)
+
+        async def answer(request: Request) -> None:
+            try:
+                reply = await handler(self.link.plain(request.subject), request.data)
+            except Exception:
+                _log.exception("a handler failed", action="rpc_failed", endpoint=name)
+                await self._send(request.respond_error("500", "internal error"))
+            else:
+                await self._send(request.respond(reply))
+            finally:
+                slots.release()
+
+        async def start(request: Request) -> None:
+            # The endpoint is served one by one: a full house makes the next one wait here.
+            await slots.acquire()
+            task = asyncio.create_task(answer(request), name=f"rpc-{name}")
+            self._answers.add(task)
+            task.add_done_callback(self._answers.discard)
+
+        await self.link.ready(2.0)
+        service = await nats.micro.add_service(self.link.client, name=name, version="1.0.0")
+        self._services.append(service)
+        await service.add_endpoint(name=name, subject=self.link.subject(subject), handler=start)
+        await self._flush()
+
+    async def _send(self, sending: Any) -> None:  # noqa: ANN401 - the library's awaitable
+        try:
+            await sending
+        except (Error, OSError) as error:
+            _log.warning("an answer was not sent", action="rpc_unsent", reason=repr(error))
+
+    async def _flush(self) -> None:
+        try:
+            await self.link.client.flush(timeout=2)
+        except (Error, OSError) as error:
+            raise BusUnavailableError(f"the broker is not reachable: {error}") from error
+
+    # -- Doorbell --
+
+    async def ring(self, subject: str) -> None:
+        """Nudge whoever waits. Never raises for want of a broker."""
+        if not self.link.connected:
+            return
+        with contextlib.suppress(Error, OSError):
+            await self.link.client.publish(self.link.subject(subject), b"")
+
+    async def wait(self, subject: str, timeout_s: float) -> bool:
+        """Return True as soon as the bell rang since the last wait, False after the timeout."""
+        bell = self._bells.get(subject)
+        if bell is None:
+            bell = self._bells[subject] = _Bell()
+            with contextlib.suppress(Error, OSError):
+                await self.link.client.subscribe(self.link.subject(subject), cb=bell.on)
+        return await bell.wait(timeout_s)
+
+    # -- Bus --
+
+    async def puller(self, consumer: Consumer) -> NatsPuller:
+        """Bind to a durable consumer; NotFoundError if it was not provisioned."""
+        puller = NatsPuller(self.link, self.link.name(consumer.stream), consumer.name)
+        await puller.open()
+        return puller
+
+    async def key_value(self, bucket: Bucket) -> NatsKeyValue:
+        """Bind to a bucket; NotFoundError if it was not provisioned."""
+        view = NatsKeyValue(self.link, self._view, self.link.name(bucket.name))
+        await view.open()
+        return view
+
+    async def check(self) -> None:
+        """Raise BusUnavailableError unless the broker answers: a readiness check."""
+        await self.link.ready(0.5)
+        await self._flush()
+
+    async def watch_connection(self, stop: Stop) -> None:
+        """Run until the stop; raises if the connection is lost for good (as a service's task)."""
+        closed = asyncio.create_task(self.link.wait_closed())
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({closed, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            closed.cancel()
+            stopping.cancel()
+        if not stop.requested:
+            raise BusUnavailableError("the broker closed the connection for good")
+
+    async def close(self) -> None:
+        """Flush and disconnect; everything bound to this bus ends."""
+        if self._answers:
+            await asyncio.wait(self._answers, timeout=2.0)
+        if self.link.connected:
+            for service in self._services:
+                with contextlib.suppress(Error, OSError, TimeoutError):
+                    await service.stop()
+            with contextlib.suppress(BusUnavailableError):
+                await self._flush()
+        with contextlib.suppress(Error, OSError):
+            await self.link.client.close()
+        await self.link.on_closed()
+
+
+class _Bell:
+    """Counts rings; each waiting task hears those since its own last wait."""
+
+    def __init__(self) -> None:
+        self._rings = 0
+        self._event = asyncio.Event()
+        self._heard: weakref.WeakKeyDictionary[asyncio.Task[Any], int] = weakref.WeakKeyDictionary()
+
+    async def on(self, message: object) -> None:
+        """Count a ring and wake all who wait."""
+        del message
+        self._rings += 1
+        event, self._event = self._event, asyncio.Event()
+        event.set()
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Return whether it rang since this task's last wait."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("wait belongs into a task")
+        rang = self._rings > self._heard.get(task, self._rings)
+        if not rang:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._event.wait()
+                rang = True
+            except TimeoutError:
+                rang = False
+        self._heard[task] = self._rings
+        return rang

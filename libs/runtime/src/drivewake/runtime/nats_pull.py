@@ -1,0 +1,287 @@
+"""Pulling from JetStream: own subscription and raw pull requests.
+
+Twice as fast as the client library's `fetch`, and nothing is taken from the broker but
+what a `fetch` returns: first a request that does not wait takes what is there; only if
+there is nothing, a request for one message waits. Pull subjects: NATS ADR-13.
+"""
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error
+
+from drivewake.runtime.errors import BusError, BusUnavailableError, NotFoundError
+from drivewake.runtime.nats_link import ACK_TIMEOUT_S, API, Link
+
+SLICE_S: Final = 5.0
+"""Longest wait of one request: a connection that died silently is noticed after it."""
+
+GRACE_S: Final = 1.0
+PAUSE_S: Final = 0.1
+_V1_TOKENS: Final = 9
+_NO_MESSAGES: Final = "404"
+_EXPIRED: Final = "408"
+_CONFLICT: Final = "409"
+_NO_RESPONDER: Final = "503"
+
+
+class Position:
+    """What the reply subject of a delivered message says about it."""
+
+    __slots__ = ("consumer_sequence", "deliveries", "pending", "stream_sequence", "time_ns")
+
+    def __init__(self, reply: str) -> None:
+        # $JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<ns>.<pending>;
+        # the newer form has domain and account before the stream and a token at the end.
+        tokens = reply.split(".")
+        at = 4 if len(tokens) == _V1_TOKENS else 6
+        self.deliveries = int(tokens[at])
+        self.stream_sequence = int(tokens[at + 1])
+        self.consumer_sequence = int(tokens[at + 2])
+        self.time_ns = int(tokens[at + 3])
+        self.pending = int(tokens[at + 4])
+
+
+def plain_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Return what the sender gave, without the headers of NATS's own machinery."""
+    if not headers:
+        return {}
+    return {
+        str(key): value
+        for key, value in headers.items()
+        if key == "Nats-Msg-Id" or not key.startswith("Nats-")
+    }
+
+
+class PullInbox:
+    """One inbox that pulls from one consumer. One `pull` at a time; others wait."""
+
+    def __init__(self, link: Link, stream: str, consumer: str) -> None:
+        self._link = link
+        self._stream = stream
+        self._consumer = consumer
+        self._next = f"{API}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._buffer: deque[Msg] = deque()
+        self._wake = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._status: tuple[str, str] | None = None
+        self._number = 0
+        self._inbox = ""
+        self._subscription: Subscription | None = None
+
+    async def open(self) -> None:
+        """Listen on a fresh inbox."""
+        self._inbox = self._link.client.new_inbox()
+        self._link.wakers.add(self._wake)
+        self._subscription = await self._link.client.subscribe(f"{self._inbox}.*", cb=self._on)
+
+    async def close(self) -> None:
+        """Leave the inbox; what comes to it later is lost and redelivered."""
+        self._link.wakers.discard(self._wake)
+        subscription, self._subscription = self._subscription, None
+        self._buffer.clear()
+        self._wake.set()
+        if subscription is not None and not self._link.closed:
+            try:
+                await subscription.unsubscribe()
+            except Error:
+                # Closed meanwhile: the inbox is gone with the connection.
+                return
+
+    async def _on(self, message: Msg) -> None:
+        if message.reply:
+            self._buffer.append(message)
+        elif message.subject == f"{self._inbox}.{self._number}":
+            headers = message.headers or {}
+            status = headers.get("Status", "")
+            if status != "100":
+                self._status = (status, headers.get("Description", ""))
+        self._wake.set()
+
+    async def pull(self, most: int, wait_s: float) -> list[Msg]:
+        """Return 1 to `most` messages as soon as some are there, none after `wait_s`.
+
+        Raises NotFoundError if the consumer is gone, BusUnavailableError if the broker is.
+        """
+        async with self._lock:
+            deadline = time.monotonic() + wait_s
+            while True:
+                if self._subscription is None:
+                    raise BusUnavailableError("this puller is closed")
+                remaining_s = deadline - time.monotonic()
+                await self._link.ready(max(remaining_s, PAUSE_S))
+                if messages := await self._ask(most, 0.0):
+                    return messages
+                remaining_s = deadline - time.monotonic()
+                if remaining_s <= 0:
+                    return []
+                if messages := await self._ask(1, min(remaining_s, SLICE_S)):
+                    return messages
+
+    async def _ask(self, most: int, wait_s: float) -> list[Msg]:
+        """Send one pull request and collect until it is answered in full."""
+        if not self._buffer:
+            since = time.monotonic()
+            generation = self._link.generation
+            self._number += 1
+            self._status = None
+            request: dict[str, int | bool] = {"batch": most}
+            if wait_s:
+                request["expires"] = int(wait_s * 1e9)
+            else:
+                request["no_wait"] = True
+            await self._send(request)
+            limit = since + wait_s + GRACE_S
+            while len(self._buffer) < most and self._status is None:
+                if self._link.generation != generation or self._subscription is None:
+                    return self._take(most)
+                self._wake.clear()
+                try:
+                    async with asyncio.timeout(limit - time.monotonic()):
+                        await self._wake.wait()
+                except TimeoutError:
+                    if self._buffer:
+                        break
+                    self._link.check_denied(self._next, since)
+                    raise BusUnavailableError("no answer to a pull") from None
+                self._link.check_denied(self._next, since)
+            if not self._buffer:
+                await self._judge()
+        return self._take(most)
+
+    def _take(self, most: int) -> list[Msg]:
+        buffer = self._buffer
+        return [buffer.popleft() for _ in range(min(most, len(buffer)))]
+
+    async def _send(self, request: Mapping[str, int | bool]) -> None:
+        try:
+            await self._link.client.publish(
+                self._next, json.dumps(request).encode(), reply=f"{self._inbox}.{self._number}"
+            )
+        except (Error, OSError) as error:
+            raise BusUnavailableError(f"the broker is not reachable: {error}") from error
+
+    async def _judge(self) -> None:
+        """Turn a status without messages into a pause or an error."""
+        status, text = self._status or ("", "")
+        if status in {_NO_MESSAGES, _EXPIRED, ""}:
+            return
+        if status == _NO_RESPONDER or "Deleted" in text:
+            # Raises NotFoundError if the consumer does not exist.
+            await self._link.api(f"CONSUMER.INFO.{self._stream}.{self._consumer}")
+        elif status != _CONFLICT:
+            raise BusError(f"pull refused: {status} {text}")
+        # At max_ack_pending, or the leader moves: ask again a little later.
+        await asyncio.sleep(PAUSE_S)
+
+
+class NatsDelivery:
+    """A message pulled from a durable consumer."""
+
+    __slots__ = ("_headers", "_link", "_msg", "_position", "settled")
+
+    def __init__(self, link: Link, msg: Msg) -> None:
+        self._link = link
+        self._msg = msg
+        self._position = Position(msg.reply)
+        self._headers: Mapping[str, str] | None = None
+        self.settled = False
+
+    @property
+    def subject(self) -> str:
+        """Subject it was published on."""
+        return self._link.plain(self._msg.subject)
+
+    @property
+    def data(self) -> bytes:
+        """Payload."""
+        return self._msg.data
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers that the sender gave."""
+        if self._headers is None:
+            self._headers = plain_headers(self._msg.headers)
+        return self._headers
+
+    @property
+    def stream_sequence(self) -> int:
+        """Its place in the stream."""
+        return self._position.stream_sequence
+
+    @property
+    def deliveries(self) -> int:
+        """How often it was delivered, this time included."""
+        return self._position.deliveries
+
+    async def ack(self, *, confirm: bool = False) -> None:
+        """Settle: the effect is durable. With `confirm`, wait until the broker knows."""
+        if confirm:
+            await self._link.request(self._msg.reply, b"+ACK", timeout_s=ACK_TIMEOUT_S)
+        else:
+            await self._tell(b"+ACK")
+        self.settled = True
+
+    async def nak(self, delay_s: float) -> None:
+        """Give back, to be delivered again after a delay."""
+        await self._tell(b'-NAK {"delay": %d}' % max(int(delay_s * 1e9), 1))
+        self.settled = True
+
+    async def term(self, reason: str) -> None:
+        """Give up on it: never deliver again, say why in the advisory."""
+        await self._tell(b"+TERM " + " ".join(reason.split()).encode())
+        self.settled = True
+
+    async def in_progress(self) -> None:
+        """Restart the consumer's `ack_wait_s` for this message."""
+        await self._tell(b"+WPI")
+
+    async def _tell(self, word: bytes) -> None:
+        if self.settled:
+            return
+        try:
+            await self._link.client.publish(self._msg.reply, word)
+        except (Error, OSError) as error:
+            raise BusUnavailableError(f"the broker is not reachable: {error}") from error
+
+
+class NatsPuller:
+    """Pulls from one durable consumer. Order is the stream's, redeliveries aside."""
+
+    def __init__(self, link: Link, stream: str, consumer: str) -> None:
+        self._link = link
+        self._stream = stream
+        self._consumer = consumer
+        self._inbox = PullInbox(link, stream, consumer)
+
+    async def open(self) -> None:
+        """Bind; NotFoundError if the consumer was not provisioned."""
+        await self._link.api(f"CONSUMER.INFO.{self._stream}.{self._consumer}")
+        await self._inbox.open()
+
+    async def fetch(self, max_messages: int, max_wait_s: float) -> Sequence[NatsDelivery]:
+        """Return 1 to `max_messages` as soon as some are there, none after `max_wait_s`."""
+        messages = await self._inbox.pull(max_messages, max_wait_s)
+        return [NatsDelivery(self._link, message) for message in messages]
+
+    async def reset(self) -> None:
+        """Forget what is pending: all unacknowledged messages come again, in order."""
+        await self._inbox.close()
+        try:
+            await self._link.api(f"CONSUMER.RESET.{self._stream}.{self._consumer}")
+        except NotFoundError:
+            raise
+        finally:
+            # A new inbox: what was under way to the old one must not mix with what comes.
+            self._inbox = PullInbox(self._link, self._stream, self._consumer)
+            await self._inbox.open()
+
+    async def close(self) -> None:
+        """Stop pulling; what was fetched and not settled comes again."""
+        await self._inbox.close()
