@@ -196,8 +196,10 @@ class Requester(Protocol):
         ...
 
     async def serve(self, name: str, subject: str, handler: Handler, *, concurrency: int) -> None:
-        """Answer requests until the bus closes, at most `concurrency` at a time.
+        """Answer requests from now on until the bus closes, at most `concurrency` at a time.
 
+        Returns as soon as the broker knows: it is no task that runs for the service's life.
+        Replicas that serve the same subject share the requests.
         An exception of the handler is logged and answered with no detail (an error header):
         `request` then raises BusError.
         """
