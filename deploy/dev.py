@@ -85,13 +85,15 @@ def say(line: str) -> None:
 def read_recipes() -> "dict[str, str]":
     """Read names and descriptions of the public recipes out of the justfile."""
     recipes = {}
-    description = ""
+    description, private = "", False
     for line in JUSTFILE.read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):  # an attribute stands between a description and its recipe
+            private = private or "private" in line
+            continue
         recipe = re.match(r"([a-z][a-z0-9-]*)( [^:]*)?:(?!=)", line)
-        if recipe:
+        if recipe and not private:
             recipes[recipe.group(1)] = description
-        if not line.startswith("["):  # an attribute stands between a description and its recipe
-            description = line[1:].strip() if line.startswith("#") else ""
+        description, private = line[1:].strip() if line.startswith("#") else "", False
     return recipes
 
 
