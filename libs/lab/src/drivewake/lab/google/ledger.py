@@ -1,0 +1,91 @@
+"""Everything that ever happened, in order: the truth a client is compared with."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+
+class ChangeFact(msgspec.Struct, frozen=True, gc=False, tag="change", tag_field="type"):
+    """A version of a file came to be. `logs` are the change logs that carry it."""
+
+    n: int
+    at_ns: int
+    seq: int
+    file_id: str
+    version: int
+    kind: str
+    actor: str
+    logs: tuple[str, ...]
+
+
+class PushFact(msgspec.Struct, frozen=True, gc=False, tag="push", tag_field="type"):
+    """One attempt to notify a channel.
+
+    `outcome` is delivered, failed, retrying, unreachable, dropped or expired; `status` is
+    the receiver's, 0 when there was none. `changes` is how many changes it stands for.
+    """
+
+    n: int
+    at_ns: int
+    channel_id: str
+    log: str
+    message_number: int
+    state: str
+    attempt: int
+    status: int
+    outcome: str
+    changes: int
+
+
+class RequestFact(msgspec.Struct, frozen=True, gc=False, tag="request", tag_field="type"):
+    """One API call; `reason` is Google's on a refusal, else empty."""
+
+    n: int
+    at_ns: int
+    method: str
+    path: str
+    principal: str
+    status: int
+    reason: str
+    duration_us: int
+
+
+Fact = ChangeFact | PushFact | RequestFact
+_TYPES: dict[str, type[Fact]] = {"change": ChangeFact, "push": PushFact, "request": RequestFact}
+
+
+class Ledger:
+    """An append-only list of facts numbered from 1, with counters."""
+
+    def __init__(self) -> None:
+        self._facts: list[Fact] = []
+        self.counts: Counter[str] = Counter()
+
+    @property
+    def next_n(self) -> int:
+        """The number the next fact will get."""
+        return len(self._facts) + 1
+
+    def add(self, fact: Fact, *counters: str) -> None:
+        """Append a fact whose `n` is `next_n`."""
+        self._facts.append(fact)
+        self.counts.update(counters)
+
+    def after(
+        self, n: int, limit: int, types: Iterable[str] = ()
+    ) -> tuple[Sequence[Fact], int, bool]:
+        """Return up to `limit` facts behind number `n`, the number reached, and if more wait."""
+        kinds = tuple(_TYPES[t] for t in types if t in _TYPES) or (
+            ChangeFact,
+            PushFact,
+            RequestFact,
+        )
+        found: list[Fact] = []
+        at = max(0, n)
+        while at < len(self._facts) and len(found) < limit:
+            fact = self._facts[at]
+            if isinstance(fact, kinds):
+                found.append(fact)
+            at += 1
+        return found, at, at < len(self._facts)
