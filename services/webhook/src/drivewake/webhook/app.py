@@ -1,0 +1,84 @@
+"""The composition root: the only file that names adapters."""
+
+from drivewake.contracts import subjects
+from drivewake.gdrive.auth import TokenSource
+from drivewake.gdrive.capture import Capture
+from drivewake.gdrive.client import DriveClient
+from drivewake.gdrive.transport import Transport
+from drivewake.runtime.clock import SystemClock
+from drivewake.runtime.errors import BusUnavailableError
+from drivewake.runtime.http import HttpServer, application
+from drivewake.runtime.lifecycle import Service, Stop
+from drivewake.runtime.logging import configure, get_logger
+from drivewake.runtime.nats import connect
+from drivewake.webhook.commit import GroupCommit
+from drivewake.webhook.http import PATH, handlers
+from drivewake.webhook.ingress import Ingress
+from drivewake.webhook.keeper import Keeper
+from drivewake.webhook.opener import Opener
+from drivewake.webhook.registry import Channels, Registry
+from drivewake.webhook.settings import WebhookSettings
+
+NAME = "webhook"
+
+
+async def run(settings: WebhookSettings) -> int:
+    """Run the service until it is asked to stop; return the exit code."""
+    configure(NAME, settings.log_level, settings.log_format)
+    clock = SystemClock()
+    service = Service(NAME, shutdown_s=settings.shutdown_s, clock=clock)
+    bus = await connect(settings, name=NAME)
+    service.on_close("nats", bus.close)
+    keys = settings.keyring()
+    policy = settings.policy()
+    logs = await bus.key_value(subjects.LOGS)
+    bucket = await bus.key_value(subjects.CHANNELS)
+    channels = Channels(bucket, Registry())
+    debug = get_logger("drivewake.gdrive.capture").info if settings.google_debug else None
+    google = DriveClient(
+        settings.google_api_url,
+        transport=Transport(capture=Capture(debug) if debug else None),
+    )
+    service.on_close("google", google.close)
+    opener = Opener(
+        channels,
+        google,
+        TokenSource(bus, NAME, clock=clock),
+        keys,
+        address=settings.push_address + PATH,
+        policy=policy,
+        clock=clock,
+    )
+    keeper = Keeper(bus, logs, bucket, channels, opener, policy=policy, clock=clock)
+    commit = GroupCommit(bus, clock=clock)
+    ingress = Ingress(keys, channels, commit, keeper, clock=clock)
+
+    async def registry_loaded() -> None:
+        if not keeper.loaded:
+            raise BusUnavailableError("the channels are being read")
+
+    app = application(
+        service,
+        handlers(ingress.answer),
+        readiness={"nats": bus.check, "registry": registry_loaded},
+    )
+    server = HttpServer(app, settings.http_host, settings.http_port)
+    drained = Stop()
+
+    async def http(stop: Stop) -> None:
+        try:
+            await server.run(stop)
+        finally:
+            # Pushes in flight still wait for their signals: commit ends after the last.
+            drained.request()
+
+    service.add("http", http)
+    service.add("commit", lambda _: commit.run(drained))
+    service.add("connections", keeper.connections_loop)
+    service.add("logs", keeper.logs_loop)
+    service.add("channels", keeper.channels_loop)
+    service.add("tend", lambda stop: keeper.tend_loop(stop, service.heartbeat))
+    service.add("review", keeper.review_loop)
+    service.add("notes", keeper.notes_loop)
+    service.add("nats", bus.watch_connection)
+    return await service.run()

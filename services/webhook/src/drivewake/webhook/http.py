@@ -1,0 +1,95 @@
+"""The public face: Google's pushes, and robots.txt that lets them in."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from http import HTTPStatus
+from typing import Final
+
+from litestar import MediaType, asgi, get
+from litestar.enums import ScopeType
+from litestar.types import ControllerRouterHandler, Receive, Scope, Send
+
+from drivewake.webhook.domain import MAX_BODY_BYTES, InvalidPushError, Push, read_push
+from drivewake.webhook.metrics import PUSHES
+
+PATH: Final = "/v1/notifications/drive"
+BODY_TIMEOUT_S: Final = 5.0
+MAX_LENGTH_DIGITS: Final = 18
+ROBOTS: Final = "User-agent: APIs-Google\nAllow: /v1/notifications/\n\nUser-agent: *\nDisallow: /\n"
+Answer = Callable[[Push], Awaitable[int]]
+
+
+class _BodyTooLargeError(Exception):
+    """The body is over the bound."""
+
+
+def handlers(answer: Answer) -> list[ControllerRouterHandler]:
+    """Return the handlers; `answer` returns the status for a well-formed push."""
+
+    @asgi(PATH + "/{tenant:str}/{connection:str}/{log:str}", copy_scope=False)
+    async def notification(scope: Scope, receive: Receive, send: Send) -> None:
+        status = await _status(scope, receive, answer)
+        await _reply(send, status)
+
+    @get("/robots.txt", media_type=MediaType.TEXT, include_in_schema=False, sync_to_thread=False)
+    def robots() -> str:
+        return ROBOTS
+
+    return [notification, robots]
+
+
+async def _status(scope: Scope, receive: Receive, answer: Answer) -> int:
+    if scope["type"] != ScopeType.HTTP or scope["method"] != "POST":
+        return HTTPStatus.METHOD_NOT_ALLOWED
+    headers = scope["headers"]
+    try:
+        await _swallow(receive, _declared_bytes(headers))
+        path = scope["path_params"]
+        push = read_push(path["tenant"], path["connection"], path["log"], headers)
+    except _BodyTooLargeError:
+        PUSHES.add(verdict="too_large")
+        return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    except TimeoutError:
+        PUSHES.add(verdict="invalid")
+        return HTTPStatus.REQUEST_TIMEOUT
+    except InvalidPushError:
+        PUSHES.add(verdict="invalid")
+        return HTTPStatus.BAD_REQUEST
+    return await answer(push)
+
+
+def _declared_bytes(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
+    for name, value in headers:
+        if name == b"content-length":
+            known = value.isdigit() and len(value) <= MAX_LENGTH_DIGITS
+            return int(value) if known else MAX_BODY_BYTES + 1
+    return None
+
+
+async def _swallow(receive: Receive, declared: int | None) -> None:
+    """Read the body away, bounded in size and time: what it says does not matter."""
+    if declared == 0:
+        return
+    if declared is not None and declared > MAX_BODY_BYTES:
+        raise _BodyTooLargeError
+    size = 0
+    async with asyncio.timeout(BODY_TIMEOUT_S):
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return
+            size += len(message["body"])
+            if size > MAX_BODY_BYTES:
+                raise _BodyTooLargeError
+            if not message["more_body"]:
+                return
+
+
+async def _reply(send: Send, status: int) -> None:
+    headers = [(b"content-length", b"0")]
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers.append((b"retry-after", b"1"))
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers.append((b"allow", b"POST"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

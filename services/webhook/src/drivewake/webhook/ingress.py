@@ -1,0 +1,94 @@
+"""One push: judged, made durable, answered. No call to Google, no database on this path."""
+
+from http import HTTPStatus
+from typing import Final
+
+from drivewake.runtime.clock import Clock, SystemClock
+from drivewake.runtime.errors import BusError
+from drivewake.runtime.logging import get_logger
+from drivewake.webhook.commit import GroupCommit, NotCommittedError
+from drivewake.webhook.domain import ANSWERS, Push, judge
+from drivewake.webhook.keeper import Keeper
+from drivewake.webhook.metrics import PUSHES
+from drivewake.webhook.registry import Channels, Heard
+from drivewake.webhook.tokens import Keyring
+
+AUDIT_PER_S: Final = 5.0
+_log = get_logger(__name__)
+
+
+class Ingress:
+    """Answers pushes by their verdict; 200 only after the broker holds the signal."""
+
+    def __init__(
+        self,
+        keys: Keyring,
+        channels: Channels,
+        commit: GroupCommit,
+        keeper: Keeper,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        self._keys = keys
+        self._channels = channels
+        self._commit = commit
+        self._keeper = keeper
+        self._clock = clock or SystemClock()
+        self._audit = _Allowance(AUDIT_PER_S)
+
+    async def answer(self, push: Push) -> int:
+        """Return the status for a push."""
+        now = self._clock.now()
+        record = self._channels.registry.get(push.channel)
+        verdict = judge(push, record, self._keys, now, looked_up=False)
+        if verdict == "look_up":
+            try:
+                record = await self._channels.look_up(push.channel)
+            except BusError:
+                PUSHES.add(verdict="overload")
+                return HTTPStatus.SERVICE_UNAVAILABLE
+            verdict = judge(push, record, self._keys, now, looked_up=True)
+        PUSHES.add(verdict=verdict)
+        if verdict != "poke":
+            if verdict == "orphan":
+                self._keeper.orphan(push)
+            self._tell(push, verdict)
+            return ANSWERS[verdict]
+        try:
+            await self._commit.submit(push.subject)
+        except NotCommittedError:
+            PUSHES.add(verdict="overload")
+            return HTTPStatus.SERVICE_UNAVAILABLE
+        heard = Heard(resource=push.resource, at=now, sync=push.state == "sync")
+        self._keeper.heard(push.channel, record, heard)
+        return HTTPStatus.OK
+
+    def _tell(self, push: Push, verdict: str) -> None:
+        """Leave an audit line; a flood of them is counted in the metric alone."""
+        if self._audit.take(self._clock.monotonic_s()):
+            _log.warning(
+                "a push was turned away",
+                action="push_refused",
+                verdict=verdict,
+                channel=push.channel,
+                tenant=push.subject.tenant,
+                connection=push.subject.connection,
+                log=push.subject.log,
+            )
+
+
+class _Allowance:
+    """A few a second, ten seconds' worth at once."""
+
+    def __init__(self, per_s: float) -> None:
+        self._per_s = per_s
+        self._left = per_s * 10
+        self._at_s = 0.0
+
+    def take(self, now_s: float) -> bool:
+        self._left = min(self._left + (now_s - self._at_s) * self._per_s, self._per_s * 10)
+        self._at_s = now_s
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True

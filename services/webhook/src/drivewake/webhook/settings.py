@@ -1,0 +1,57 @@
+"""What webhook is told from outside."""
+
+from typing import Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from drivewake.runtime.settings import ServiceSettings
+from drivewake.webhook.plan import Policy
+from drivewake.webhook.tokens import Keyring
+
+
+class WebhookSettings(ServiceSettings):
+    """Settings of webhook, beside those of every service."""
+
+    nats_user: str = "webhook"
+    push_address: str = Field(description="where Google reaches this service, https://HOST")
+    allow_insecure_push: bool = False
+    channel_keys: SecretStr = Field(description="id:base64[,id:base64…], the current key first")
+    google_api_url: str = "https://www.googleapis.com"
+    google_debug: bool = False
+    channel_lifetime_s: float = Field(default=604_800.0, ge=60.0, le=604_800.0)
+
+    @field_validator("channel_keys")
+    @classmethod
+    def _readable(cls, value: SecretStr) -> SecretStr:
+        Keyring.parse(value.get_secret_value())
+        return value
+
+    @field_validator("push_address", "google_api_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
+            raise ValueError("must be http(s)://HOST[:PORT][/PATH]")
+        if parts.query or parts.fragment:
+            raise ValueError("must have no query and no fragment")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _secure(self) -> Self:
+        if not self.push_address.startswith("https://") and not self.allow_insecure_push:
+            raise ValueError(
+                "DRIVEWAKE_PUSH_ADDRESS must be https (Google pushes nowhere else); "
+                "a simulator may get DRIVEWAKE_ALLOW_INSECURE_PUSH=true"
+            )
+        return self
+
+    def keyring(self) -> Keyring:
+        """Return the keys of channel tokens."""
+        return Keyring.parse(self.channel_keys.get_secret_value())
+
+    def policy(self) -> Policy:
+        """Return how channels are kept: of short ones the overlap is short too."""
+        life_s = self.channel_lifetime_s
+        short_s = min(60.0, life_s * 0.05)
+        return Policy(lifetime_s=life_s, overlap_s=short_s, sync_s=120.0, opening_s=60.0)
