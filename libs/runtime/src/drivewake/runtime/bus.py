@@ -7,11 +7,14 @@ Objects are safe to share between tasks of one event loop.
 
 import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from drivewake.contracts.subjects import Bucket, Consumer, Stream
+
+MAX_BATCH: Final = 1000
+"""Most messages of one atomic batch (a limit of nats-server)."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,9 +18,10 @@ from typing import Any, Final
 import msgspec
 from granian.constants import Interfaces
 from granian.http import HTTP1Settings
-from granian.net import SocketHolder
+from granian.net import SocketHolder  # type: ignore[attr-defined]
 from granian.server.embed import Server
 from litestar import Litestar, Request, Response
+from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp, ControllerRouterHandler, Message, Receive, Scope, Send
@@ -30,12 +31,14 @@ from drivewake.runtime.errors import ConfigurationError, ServiceStoppedError
 from drivewake.runtime.lifecycle import Service, Stop
 from drivewake.runtime.logging import get_logger
 from drivewake.runtime.probes import Check, probe_handlers
+from drivewake.runtime.telemetry import continue_trace
 
 HEADER_TIMEOUT_S: Final = 5.0
 HEADER_BUFFER_BYTES: Final = 16 * 1024
 BODY_LIMIT_BYTES: Final = 1 << 20
 PROBLEM_JSON: Final = "application/problem+json"
 BACKLOG: Final = 1024
+MAX_LOGGED_PATH: Final = 256
 QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Paths whose successful answers are not worth a log line."""
 
@@ -100,7 +103,6 @@ def application(
             Exception: _on_error,
             **options.pop("exception_handlers", {}),
         },
-        middleware=[access_log, *options.pop("middleware", [])],
         openapi_config=openapi,
         logging_config=None,
         request_max_body_size=body_limit_bytes,
@@ -108,12 +110,21 @@ def application(
     )
 
 
-def access_log(app: ASGIApp) -> ASGIApp:
-    """Wrap an application so that each answer is counted and logged: never header values."""
+class Observed:
+    """An application whose every answer is counted, traced and logged: never header values.
 
-    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await app(scope, receive, send)
+    It wraps Litestar from outside, because paths that no handler takes pass no middleware.
+    With `public`, the trace that a stranger's request claims to belong to is ignored.
+    """
+
+    def __init__(self, app: ASGIApp, *, public: bool = False) -> None:
+        self._app = app
+        self._public = public
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection as ASGI asks."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
             return
         status = 0
         began = time.perf_counter()
@@ -124,23 +135,33 @@ def access_log(app: ASGIApp) -> ASGIApp:
                 status = message["status"]
             await send(message)
 
-        try:
-            await app(scope, receive, noted)
-        finally:
-            took_s = time.perf_counter() - began
-            REQUESTS.add(status=f"{status // 100}xx")
-            DURATION.observe(took_s)
-            if scope["path"] not in QUIET or status >= HTTPStatus.BAD_REQUEST:
-                _log.info(
-                    "request",
-                    action="http_request",
-                    method=scope["method"],
-                    path=scope["path"],
-                    status=status,
-                    took_ms=round(took_s * 1000, 1),
-                )
+        with continue_trace(None if self._public else _traceparent(scope), "http request"):
+            try:
+                await self._app(scope, receive, noted)
+            finally:
+                self._note(scope, status, time.perf_counter() - began)
 
-    return wrapped
+    @staticmethod
+    def _note(scope: Scope, status: int, took_s: float) -> None:
+        REQUESTS.add(status=f"{status // 100}xx")
+        DURATION.observe(took_s)
+        if scope["path"] in QUIET and status < HTTPStatus.BAD_REQUEST:
+            return
+        _log.info(
+            "request",
+            action="http_request",
+            method=scope.get("method"),
+            path=scope["path"][:MAX_LOGGED_PATH],
+            status=status,
+            took_ms=round(took_s * 1000, 1),
+        )
+
+
+def _traceparent(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"traceparent":
+            return value.decode("latin-1")
+    return None
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
@@ -155,7 +176,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(BACKLOG)
-        listener.setblocking(False)
+        listener.setblocking(False)  # noqa: FBT003
     except OSError as error:
         listener.close()
         raise ConfigurationError(
@@ -167,7 +188,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
 class _Embedded(Server):
     """Granian in our loop, on a socket that we bound, silent."""
 
-    def __init__(self, app: Litestar, listener: socket.socket) -> None:
+    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
         host, port = listener.getsockname()[:2]
         super().__init__(
             app,
@@ -186,7 +207,8 @@ class _Embedded(Server):
 
     def _init_shared_socket(self) -> None:
         """Serve the bound socket instead of binding one."""
-        self._shd = SocketHolder(os.dup(self._listener.fileno()), False, BACKLOG)
+        # Granian closes what it gets, hence the copy; False: no unix domain socket.
+        self._shd = SocketHolder(os.dup(self._listener.fileno()), False, BACKLOG)  # type: ignore[call-arg,assignment]  # noqa: FBT003
 
 
 class HttpServer:
@@ -195,9 +217,9 @@ class HttpServer:
     Raises ConfigurationError if the address cannot be bound.
     """
 
-    def __init__(self, app: Litestar, host: str, port: int) -> None:
+    def __init__(self, app: ASGIApp, host: str, port: int, *, public: bool = False) -> None:
         self._listener = bound_socket(host, port)
-        self._server = _Embedded(app, self._listener)
+        self._server = _Embedded(Observed(app, public=public), self._listener)
         self.host = host
         self.port: int = self._listener.getsockname()[1]
 
@@ -215,7 +237,7 @@ class HttpServer:
                 raise ServiceStoppedError(
                     "the HTTP server ended by itself"
                 ) from serving.exception()
-            self._server.stop()
+            self._server.stop()  # type: ignore[no-untyped-call]
             await serving
         finally:
             stopping.cancel()
@@ -225,11 +247,10 @@ class HttpServer:
 
 
 async def serve_http(
-    app: Litestar, host: str, port: int, stop: Stop, *, public: bool = False
+    app: ASGIApp, host: str, port: int, stop: Stop, *, public: bool = False
 ) -> None:
-    """Bind and serve until the stop: `service.add("http", lambda stop: serve_http(...))`.
+    """Bind and serve as a task of the service; `public` says that strangers may connect.
 
     Make an HttpServer instead where the port chosen by the system must be known.
     """
-    del public
-    await HttpServer(app, host, port).run(stop)
+    await HttpServer(app, host, port, public=public).run(stop)

@@ -14,7 +14,7 @@ from typing import Final
 import uvloop
 
 from drivewake.runtime.clock import Clock, SystemClock
-from drivewake.runtime.errors import ConfigurationError
+from drivewake.runtime.errors import ConfigurationError, DrivewakeError
 from drivewake.runtime.logging import get_logger
 
 EXIT_OK: Final = 0
@@ -74,6 +74,7 @@ class Service:
         self._closers: list[tuple[str, Closer]] = []
         self._beats: dict[str, tuple[float, float]] = {}
         self._failed = False
+        self._hurry = asyncio.Event()
 
     def add(self, name: str, task: Task) -> None:
         """Run `task(stop)` for the life of the service; it returns only after the stop."""
@@ -124,6 +125,8 @@ class Service:
 
     def _on_signal(self, number: signal.Signals) -> None:
         _log.info("asked to stop", action="signal", signal=signal.Signals(number).name)
+        if self.stop.requested:
+            self._hurry.set()
         self.stop.request()
 
     async def _supervised(self, name: str, task: Task) -> None:
@@ -136,7 +139,7 @@ class Service:
             raise
         except ConfigurationError as error:
             self._fail(name, str(error), None)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it was, it is logged and ends us
             self._fail(name, f"failed: {type(error).__name__}", error)
         else:
             if not self.stop.requested:
@@ -148,11 +151,17 @@ class Service:
         self.stop.request()
 
     async def _drain(self, running: dict[asyncio.Task[None], str]) -> None:
-        """Let tasks return until the deadline, then cancel what is left."""
+        """Let tasks return until the deadline or a second signal, then cancel what is left."""
         if not running:
             return
-        _, late = await asyncio.wait(running, timeout=self._shutdown_s)
-        if late:
+        hurry = asyncio.create_task(self._hurry.wait(), name="hurry")
+        drained = asyncio.create_task(asyncio.wait(running), name="drain")
+        await asyncio.wait(
+            {hurry, drained}, timeout=self._shutdown_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        hurry.cancel()
+        drained.cancel()
+        if late := [task for task in running if not task.done()]:
             names = sorted(running[task] for task in late)
             _log.warning("tasks were cut off", action="drain_deadline", tasks=names)
             for task in late:
@@ -164,7 +173,7 @@ class Service:
             try:
                 async with asyncio.timeout(self._shutdown_s):
                     await closer()
-            except Exception:
+            except Exception:  # noqa: BLE001 - the others must be closed too
                 self._failed = True
                 _log.exception(f"closing {name} failed", action="close_failed", what=name)
 
@@ -192,5 +201,9 @@ def run_service(main: Callable[[], Awaitable[int]]) -> int:
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_MISCONFIGURED
+    except DrivewakeError as error:
+        # Something it needs was not there at the start: said in one line, started again.
+        sys.stderr.write(f"{error}\n")
+        return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_FAILED

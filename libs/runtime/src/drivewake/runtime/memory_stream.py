@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -18,10 +18,10 @@ MSG_ID: Final = "Nats-Msg-Id"
 def matches(pattern: str, subject: str) -> bool:
     """Return whether a subject is one of a pattern (`*` one token, `>` one or more)."""
     wanted, tokens = pattern.split("."), subject.split(".")
-    for index, token in enumerate(wanted):
-        if token == ">":
+    for index, want in enumerate(wanted):
+        if want == ">":
             return len(tokens) > index
-        if index >= len(tokens) or token not in {"*", tokens[index]}:
+        if index >= len(tokens) or want not in {"*", tokens[index]}:
             return False
     return len(wanted) == len(tokens)
 
@@ -57,19 +57,16 @@ class MemoryStream:
         self._expire(now)
         if expected_last is not None and expected_last != self.last_sequence:
             raise ConflictError(f"wrong last sequence: {self.last_sequence}")
-        ids = [message.id for message in messages if message.id]
-        known = [known_id for known_id in ids if known_id in self._ids]
-        if len(messages) == 1 and known:
-            # The caller of a batch refuses this one; a single message is told where it is.
-            sequence = self._ids[known[0]][0]
-            return PublishAck(stream=self.spec.name, sequence=sequence, duplicate=True)
-        if known or len(set(ids)) < len(ids):
-            raise ConflictError("the batch holds a duplicate message id")
         self._check_size(messages)
         for message in messages:
             self._store(message, now)
         self._trim()
         return PublishAck(stream=self.spec.name, sequence=self.last_sequence)
+
+    def duplicate(self, message: Message) -> int | None:
+        """Return where a message with the same id stands, if it came within the window."""
+        known = self._ids.get(message.id) if message.id else None
+        return known[0] if known is not None else None
 
     def _check_size(self, messages: Sequence[Message]) -> None:
         if any(len(message.data) > MAX_PAYLOAD_BYTES for message in messages):
@@ -173,10 +170,10 @@ class MemoryConsumer:
         self._pending: dict[int, dt.datetime] = {}
         self._deliveries: dict[int, int] = {}
 
-    def take(self, most: int, now: dt.datetime) -> list[tuple[StoredMessage, int]]:
-        """Deliver up to `most` messages with their count of deliveries."""
+    def take(self, most: int, now: dt.datetime) -> list[StoredMessage]:
+        """Deliver up to `most` messages."""
         again_at = now + dt.timedelta(seconds=self.spec.ack_wait_s)
-        taken = []
+        taken: list[StoredMessage] = []
         for sequence in sorted(self._pending):
             if len(taken) == most:
                 break
@@ -195,10 +192,14 @@ class MemoryConsumer:
                 taken.append(self._deliver(stored.sequence, again_at))
         return taken
 
-    def _deliver(self, sequence: int, again_at: dt.datetime) -> tuple[StoredMessage, int]:
+    def deliveries(self, sequence: int) -> int:
+        """Return how often a message was delivered."""
+        return self._deliveries.get(sequence, 0)
+
+    def _deliver(self, sequence: int, again_at: dt.datetime) -> StoredMessage:
         self._pending[sequence] = again_at
         self._deliveries[sequence] = self._deliveries.get(sequence, 0) + 1
-        return self._stream.stored[sequence], self._deliveries[sequence]
+        return self._stream.stored[sequence]
 
     def next_due(self) -> dt.datetime | None:
         """Return when the next redelivery is due."""
@@ -229,10 +230,3 @@ class MemoryConsumer:
         self._cursor = self._floor
         self._pending.clear()
         self._deliveries.clear()
-
-    def adopt(self, old: Mapping[str, "MemoryConsumer"]) -> None:
-        """Keep the place of an earlier specification of this consumer."""
-        before = old.get(self.spec.name)
-        if before is not None:
-            self._cursor, self._floor = before._cursor, before._floor
-            self._pending, self._deliveries = before._pending, before._deliveries

@@ -17,7 +17,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 Unit = Literal["", "seconds", "bytes", "units", "ratio"]
-CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST.removesuffix("; charset=utf-8")
+"""Of the text format; web frameworks add the charset themselves."""
+
 OTHER: Final = "other"
 MAX_LABEL_VALUES: Final = 64
 

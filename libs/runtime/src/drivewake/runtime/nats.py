@@ -4,45 +4,43 @@ import asyncio
 import contextlib
 import datetime as dt
 import secrets
-import weakref
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from typing import Any, Final
 
 import nats.micro
+import nkeys
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error
 from nats.micro.request import Request
 from nats.micro.service import Service as MicroService
 
 from drivewake.contracts.permissions import inbox_prefix
 from drivewake.contracts.subjects import Bucket, Consumer
-from drivewake.runtime.bus import (
-    Handler,
-    Message,
-    PublishAck,
-    StoredMessage,
-)
+from drivewake.runtime.bus import MAX_BATCH, Handler, Message, PublishAck, StoredMessage
+from drivewake.runtime.doorbell import Bells
 from drivewake.runtime.errors import (
     BusError,
+    BusPermissionError,
     BusUnavailableError,
     ConfigurationError,
-    ConflictError,
     NotFoundError,
 )
 from drivewake.runtime.lifecycle import Stop
 from drivewake.runtime.logging import get_logger
-from drivewake.runtime.nats_link import Link
+from drivewake.runtime.nats_link import ACK_TIMEOUT_S, Link
 from drivewake.runtime.nats_pull import NatsPuller, plain_headers
 from drivewake.runtime.nats_read import NatsKeyValue, StreamView
 from drivewake.runtime.settings import ServiceSettings
-from drivewake.runtime.telemetry import traceparent
+from drivewake.runtime.telemetry import TRACEPARENT, continue_trace, with_traceparent
 
 CONNECT_TIMEOUT_S: Final = 10.0
 RECONNECT_WAIT_S: Final = 0.2
-MAX_BATCH: Final = 1000
 MAX_OPEN_BATCHES: Final = 8
 """nats-server allows 50 open batches a stream, for all writers together."""
 
+SCHEMES: Final = ("nats://", "tls://", "ws://", "wss://")
+CLOSE_S: Final = 2.0
 MSG_ID: Final = "Nats-Msg-Id"
 EXPECTED_LAST: Final = "Nats-Expected-Last-Sequence"
 
@@ -67,30 +65,47 @@ async def connect(
     if settings is not None:
         url, prefix, user = settings.nats_url, settings.nats_prefix, settings.nats_user
         seed = settings.nats_seed.get_secret_value() if settings.nats_seed else ""
+    servers = [server.strip() for server in url.split(",")]
+    if not all(server.startswith(SCHEMES) for server in servers):
+        raise ConfigurationError("DRIVEWAKE_NATS_URL: give nats://host:port, more after commas")
     client = Client()
     link = Link(client, prefix)
     options: dict[str, Any] = {"nkeys_seed_str": seed} if seed else {}
+    connecting = asyncio.ensure_future(
+        client.connect(
+            servers,
+            name=name,
+            inbox_prefix=inbox_prefix(user) if user else "_INBOX",
+            error_cb=link.on_error,
+            disconnected_cb=link.on_down,
+            reconnected_cb=link.on_up,
+            closed_cb=link.on_closed,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # seconds, any number
+            connect_timeout=2,
+            ping_interval=5,
+            max_outstanding_pings=2,
+            **options,
+        )
+    )
+    refused = asyncio.ensure_future(link.refused.wait())
     try:
-        async with asyncio.timeout(timeout_s):
-            await client.connect(
-                url.split(","),
-                name=name,
-                inbox_prefix=inbox_prefix(user) if user else "_INBOX",
-                error_cb=link.on_error,
-                disconnected_cb=link.on_down,
-                reconnected_cb=link.on_up,
-                closed_cb=link.on_closed,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=RECONNECT_WAIT_S,
-                connect_timeout=2,
-                ping_interval=5,
-                max_outstanding_pings=2,
-                **options,
-            )
-    except TimeoutError:
-        raise BusUnavailableError(f"no broker answered in {timeout_s:g} s") from None
+        await asyncio.wait(
+            {connecting, refused}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        if refused.done():
+            raise BusPermissionError("the broker refuses the credentials (DRIVEWAKE_NATS_SEED)")
+        if not connecting.done():
+            raise BusUnavailableError(f"no broker answered in {timeout_s:g} s (DRIVEWAKE_NATS_URL)")
+        connecting.result()
+    except nkeys.NkeysError:
+        raise ConfigurationError("DRIVEWAKE_NATS_SEED: this is not an NKEY seed") from None
     except Error as error:
         raise ConfigurationError(f"DRIVEWAKE_NATS_URL: {error}") from error
+    finally:
+        refused.cancel()
+        connecting.cancel()
+        await asyncio.wait({refused, connecting})
     await link.on_up()
     return NatsBus(link)
 
@@ -102,19 +117,12 @@ class NatsBus:
         self.link = link
         self._view = StreamView(link)
         self._batches = asyncio.Semaphore(MAX_OPEN_BATCHES)
-        self._bells: dict[str, _Bell] = {}
+        self._bells = Bells()
+        self._rung: set[str] = set()
         self._services: list[MicroService] = []
         self._answers: set[asyncio.Task[None]] = set()
 
     # -- Publisher --
-
-    def _headers(self, message: Message) -> dict[str, str]:
-        headers = dict(message.headers)
-        if message.id:
-            headers[MSG_ID] = message.id
-        if "traceparent" not in headers and (parent := traceparent()) is not None:
-            headers["traceparent"] = parent
-        return headers
 
     def _ack(self, answer: dict[str, Any]) -> PublishAck:
         stream = str(answer["stream"])
@@ -126,11 +134,11 @@ class NatsBus:
 
     async def publish(self, message: Message, *, expected_last: int | None = None) -> PublishAck:
         """Write one message."""
-        headers = self._headers(message)
+        headers = _headers(message)
         if expected_last is not None:
             headers[EXPECTED_LAST] = str(expected_last)
         subject = self.link.subject(message.subject)
-        return self._ack(await self.link.ask(subject, message.data, headers=headers or None))
+        return self._ack(await self.link.ask(subject, message.data, headers=headers))
 
     async def publish_batch(
         self, messages: Sequence[Message], *, expected_last: int | None = None
@@ -141,7 +149,7 @@ class NatsBus:
         batch = secrets.token_hex(12)
         async with self._batches:
             for number, message in enumerate(messages, 1):
-                headers = self._headers(message)
+                headers = _headers(message)
                 headers["Nats-Batch-Id"] = batch
                 headers["Nats-Batch-Sequence"] = str(number)
                 if number == 1 and expected_last is not None:
@@ -151,11 +159,8 @@ class NatsBus:
                     headers["Nats-Batch-Commit"] = "1"
                     return self._ack(await self.link.ask(subject, message.data, headers=headers))
                 if number == 1:
-                    await self.link.ready(2.0)
-                try:
-                    await self.link.client.publish(subject, message.data, headers=headers)
-                except (Error, OSError) as error:
-                    raise BusUnavailableError(f"the broker is not reachable: {error}") from error
+                    await self.link.ready(ACK_TIMEOUT_S)
+                await self.link.send(subject, message.data, headers=headers)
         raise AssertionError("a batch has a last message")
 
     # -- Scheduler --
@@ -191,7 +196,7 @@ class NatsBus:
 
     async def follow(
         self, stream: str, *, subject: str = ">", from_sequence: int = 1, latest: bool = False
-    ) -> AsyncIterator[StoredMessage | None]:
+    ) -> AsyncGenerator[StoredMessage | None, None]:
         """Yield messages from a sequence on, then new ones for ever."""
         messages = self._view.follow(
             self.link.name(stream),
@@ -217,7 +222,12 @@ class NatsBus:
     async def request(self, subject: str, data: bytes, *, timeout_s: float) -> bytes:
         """Return the answer; BusUnavailableError without one in time or without a responder."""
         try:
-            answer = await self.link.request(self.link.subject(subject), data, timeout_s=timeout_s)
+            answer = await self.link.request(
+                self.link.subject(subject),
+                data,
+                headers=with_traceparent({}) or None,
+                timeout_s=timeout_s,
+            )
         except NotFoundError as error:
             raise BusUnavailableError(str(error)) from None
         if answer.headers and (code := answer.headers.get("Nats-Service-Error-Code")):
@@ -229,15 +239,17 @@ class NatsBus:
         slots = asyncio.Semaphore(concurrency)
 
         async def answer(request: Request) -> None:
-            try:
-                reply = await handler(self.link.plain(request.subject), request.data)
-            except Exception:
-                _log.exception("a handler failed", action="rpc_failed", endpoint=name)
-                await self._send(request.respond_error("500", "internal error"))
-            else:
-                await self._send(request.respond(reply))
-            finally:
-                slots.release()
+            parent = (request.headers or {}).get(TRACEPARENT)
+            with continue_trace(parent, f"answer {name}"):
+                try:
+                    reply = await handler(self.link.plain(request.subject), request.data)
+                except Exception:  # noqa: BLE001 - else its repr would go to the caller
+                    _log.exception("a handler failed", action="rpc_failed", endpoint=name)
+                    await _quietly(request.respond_error("500", "internal error"))
+                else:
+                    await _quietly(request.respond(reply))
+                finally:
+                    slots.release()
 
         async def start(request: Request) -> None:
             # The endpoint is served one by one: a full house makes the next one wait here.
@@ -251,12 +263,6 @@ class NatsBus:
         self._services.append(service)
         await service.add_endpoint(name=name, subject=self.link.subject(subject), handler=start)
         await self._flush()
-
-    async def _send(self, sending: Any) -> None:  # noqa: ANN401 - the library's awaitable
-        try:
-            await sending
-        except (Error, OSError) as error:
-            _log.warning("an answer was not sent", action="rpc_unsent", reason=repr(error))
 
     async def _flush(self) -> None:
         try:
@@ -275,11 +281,16 @@ class NatsBus:
 
     async def wait(self, subject: str, timeout_s: float) -> bool:
         """Return True as soon as the bell rang since the last wait, False after the timeout."""
-        bell = self._bells.get(subject)
-        if bell is None:
-            bell = self._bells[subject] = _Bell()
+        bell = self._bells.bell(subject)
+        if subject not in self._rung:
+
+            async def ring(message: Msg) -> None:
+                del message
+                bell.ring()
+
+            self._rung.add(subject)
             with contextlib.suppress(Error, OSError):
-                await self.link.client.subscribe(self.link.subject(subject), cb=bell.on)
+                await self.link.client.subscribe(self.link.subject(subject), cb=ring)
         return await bell.wait(timeout_s)
 
     # -- Bus --
@@ -315,8 +326,9 @@ class NatsBus:
 
     async def close(self) -> None:
         """Flush and disconnect; everything bound to this bus ends."""
+        self.link.closing = True
         if self._answers:
-            await asyncio.wait(self._answers, timeout=2.0)
+            await asyncio.wait(self._answers, timeout=CLOSE_S)
         if self.link.connected:
             for service in self._services:
                 with contextlib.suppress(Error, OSError, TimeoutError):
@@ -328,33 +340,16 @@ class NatsBus:
         await self.link.on_closed()
 
 
-class _Bell:
-    """Counts rings; each waiting task hears those since its own last wait."""
+def _headers(message: Message) -> dict[str, str]:
+    headers = with_traceparent(message.headers)
+    if message.id:
+        headers[MSG_ID] = message.id
+    return headers
 
-    def __init__(self) -> None:
-        self._rings = 0
-        self._event = asyncio.Event()
-        self._heard: weakref.WeakKeyDictionary[asyncio.Task[Any], int] = weakref.WeakKeyDictionary()
 
-    async def on(self, message: object) -> None:
-        """Count a ring and wake all who wait."""
-        del message
-        self._rings += 1
-        event, self._event = self._event, asyncio.Event()
-        event.set()
-
-    async def wait(self, timeout_s: float) -> bool:
-        """Return whether it rang since this task's last wait."""
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("wait belongs into a task")
-        rang = self._rings > self._heard.get(task, self._rings)
-        if not rang:
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await self._event.wait()
-                rang = True
-            except TimeoutError:
-                rang = False
-        self._heard[task] = self._rings
-        return rang
+async def _quietly(sending: Awaitable[None]) -> None:
+    """Send an answer; who asked may be gone, and that is no reason to fail."""
+    try:
+        await sending
+    except (Error, OSError, ValueError) as error:
+        _log.warning("an answer was not sent", action="rpc_unsent", reason=repr(error))

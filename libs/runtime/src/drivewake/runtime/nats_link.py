@@ -4,14 +4,16 @@ Nothing outside of the `nats*` modules knows the prefix: it is put on here and t
 """
 
 import asyncio
-import json
 import time
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import (
+    BadHeaderError,
+    BadSubjectError,
     ConnectionClosedError,
     ConnectionDrainingError,
     Error,
@@ -83,6 +85,8 @@ class Link:
         self.prefix = prefix
         self.generation = 0
         self.wakers: set[asyncio.Event] = set()
+        self.refused = asyncio.Event()
+        self.closing = False
         self._up = asyncio.Event()
         self._closed = asyncio.Event()
         self._denied: dict[str, float] = {}
@@ -113,7 +117,7 @@ class Link:
 
     async def on_down(self) -> None:
         """Note that the connection is lost; the client tries to get it back."""
-        if self._up.is_set():
+        if self._up.is_set() and not self.closing:
             _log.warning("lost the broker", action="bus_disconnected")
         CONNECTED.set(0)
         self.generation += 1
@@ -139,6 +143,8 @@ class Link:
                 waker.set()
             _log.warning("the broker denied something", action="bus_denied", reason=text)
             return
+        if "authorization violation" in text.lower():
+            self.refused.set()
         ERRORS.add()
         if self._up.is_set():
             _log.warning("the bus reported an error", action="bus_error", reason=repr(error))
@@ -194,7 +200,9 @@ class Link:
         since = time.monotonic()
         await self.ready(timeout_s)
         try:
-            return await self.client.request(subject, data, timeout=timeout_s, headers=headers)
+            return await self.client.request(
+                subject, data, timeout=timeout_s, headers=headers or None
+            )
         except NoRespondersError:
             raise NotFoundError(f"nobody answers on {self.plain_or_api(subject)}") from None
         except MaxPayloadError:
@@ -204,12 +212,32 @@ class Link:
             raise BusUnavailableError from None
         except (ConnectionClosedError, ConnectionDrainingError):
             raise BusUnavailableError("the connection to the broker is closed") from None
+        except (BadSubjectError, BadHeaderError) as error:
+            raise BusError(f"not a subject or header: {error}") from None
         except (Error, OSError) as error:
             raise BusUnavailableError(f"the broker is not reachable: {error}") from error
         except asyncio.CancelledError:
             if self.closed and not _cancelling():
                 raise BusUnavailableError("the connection to the broker is closed") from None
             raise
+
+    async def send(
+        self,
+        subject: str,
+        data: bytes = b"",
+        *,
+        reply: str = "",
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        """Publish on a subject as the broker knows it; nobody says whether it arrived."""
+        try:
+            await self.client.publish(subject, data, reply=reply, headers=headers)
+        except MaxPayloadError:
+            raise TooLargeError from None
+        except (BadSubjectError, BadHeaderError) as error:
+            raise BusError(f"not a subject or header: {error}") from None
+        except (Error, OSError) as error:
+            raise BusUnavailableError(f"the broker is not reachable: {error}") from error
 
     async def ask(
         self,
@@ -226,7 +254,7 @@ class Link:
             if not subject.startswith("$") and not self._clustered:
                 raise NotFoundError(f"no stream takes {self.plain(subject)}") from None
             raise BusUnavailableError("JetStream does not answer") from None
-        answer: dict[str, Any] = json.loads(message.data)
+        answer: dict[str, Any] = msgspec.json.decode(message.data)
         if error := answer.get("error"):
             raise server_error(error)
         return answer
@@ -235,7 +263,7 @@ class Link:
         self, verb: str, body: Mapping[str, Any] | None = None, *, timeout_s: float = 5.0
     ) -> dict[str, Any]:
         """Call JetStream's API (`STREAM.INFO.name`) and return its answer."""
-        data = json.dumps(body).encode() if body is not None else b""
+        data = msgspec.json.encode(body) if body is not None else b""
         return await self.ask(f"{API}.{verb}", data, timeout_s=timeout_s)
 
     @property

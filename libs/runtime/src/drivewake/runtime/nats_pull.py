@@ -6,17 +6,17 @@ there is nothing, a request for one message waits. Pull subjects: NATS ADR-13.
 """
 
 import asyncio
-import json
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import msgspec
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error
 
-from drivewake.runtime.errors import BusError, BusUnavailableError, NotFoundError
+from drivewake.runtime.errors import BusError, BusUnavailableError
 from drivewake.runtime.nats_link import ACK_TIMEOUT_S, API, Link
 
 SLICE_S: Final = 5.0
@@ -160,12 +160,9 @@ class PullInbox:
         return [buffer.popleft() for _ in range(min(most, len(buffer)))]
 
     async def _send(self, request: Mapping[str, int | bool]) -> None:
-        try:
-            await self._link.client.publish(
-                self._next, json.dumps(request).encode(), reply=f"{self._inbox}.{self._number}"
-            )
-        except (Error, OSError) as error:
-            raise BusUnavailableError(f"the broker is not reachable: {error}") from error
+        await self._link.send(
+            self._next, msgspec.json.encode(request), reply=f"{self._inbox}.{self._number}"
+        )
 
     async def _judge(self) -> None:
         """Turn a status without messages into a pause or an error."""
@@ -184,14 +181,14 @@ class PullInbox:
 class NatsDelivery:
     """A message pulled from a durable consumer."""
 
-    __slots__ = ("_headers", "_link", "_msg", "_position", "settled")
+    __slots__ = ("_headers", "_link", "_msg", "_position", "_settled")
 
     def __init__(self, link: Link, msg: Msg) -> None:
         self._link = link
         self._msg = msg
         self._position = Position(msg.reply)
         self._headers: Mapping[str, str] | None = None
-        self.settled = False
+        self._settled = False
 
     @property
     def subject(self) -> str:
@@ -226,29 +223,25 @@ class NatsDelivery:
             await self._link.request(self._msg.reply, b"+ACK", timeout_s=ACK_TIMEOUT_S)
         else:
             await self._tell(b"+ACK")
-        self.settled = True
+        self._settled = True
 
     async def nak(self, delay_s: float) -> None:
         """Give back, to be delivered again after a delay."""
         await self._tell(b'-NAK {"delay": %d}' % max(int(delay_s * 1e9), 1))
-        self.settled = True
+        self._settled = True
 
     async def term(self, reason: str) -> None:
         """Give up on it: never deliver again, say why in the advisory."""
         await self._tell(b"+TERM " + " ".join(reason.split()).encode())
-        self.settled = True
+        self._settled = True
 
     async def in_progress(self) -> None:
         """Restart the consumer's `ack_wait_s` for this message."""
         await self._tell(b"+WPI")
 
     async def _tell(self, word: bytes) -> None:
-        if self.settled:
-            return
-        try:
-            await self._link.client.publish(self._msg.reply, word)
-        except (Error, OSError) as error:
-            raise BusUnavailableError(f"the broker is not reachable: {error}") from error
+        if not self._settled:
+            await self._link.send(self._msg.reply, word)
 
 
 class NatsPuller:
@@ -275,8 +268,6 @@ class NatsPuller:
         await self._inbox.close()
         try:
             await self._link.api(f"CONSUMER.RESET.{self._stream}.{self._consumer}")
-        except NotFoundError:
-            raise
         finally:
             # A new inbox: what was under way to the old one must not mix with what comes.
             self._inbox = PullInbox(self._link, self._stream, self._consumer)

@@ -48,7 +48,11 @@ def probe_handlers(
     @get("/healthz", include_in_schema=False)
     async def healthz() -> Response[dict[str, object]]:
         stale = service.stale()
-        body = {"status": "stuck" if stale else "ok", "service": service.name, "stale_s": stale}
+        body: dict[str, object] = {
+            "status": "stuck" if stale else "ok",
+            "service": service.name,
+            "stale_s": stale,
+        }
         return Response(body, status_code=UNAVAILABLE if stale else OK)
 
     @get("/readyz", include_in_schema=False)

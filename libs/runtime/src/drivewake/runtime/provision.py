@@ -151,7 +151,7 @@ async def main() -> int:
         finally:
             await bus.close()
     except BusError as error:
-        _log.error(f"provisioning failed: {error}", action="provision_failed")  # noqa: TRY400
+        _log.error(f"provisioning failed: {error}", action="provision_failed")
         return EXIT_FAILED
     _log.info(
         "streams, buckets and consumers are as specified",

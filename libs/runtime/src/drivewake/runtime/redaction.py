@@ -15,7 +15,7 @@ _WORDS: Final = (
     r"private_?key|client_?secret|verifier|jwt|dsn"
 )
 _KEY: Final = re.compile(rf"(?:^|[_\-.]|(?<=[a-z]))(?:{_WORDS})s?(?:$|[_\-.])", re.IGNORECASE)
-_EXACT: Final = frozenset({"code", "state", "key", "nonce"})
+_EXACT: Final = frozenset({"code", "nonce"})
 _HARMLESS: Final = frozenset({"token_id", "page_token", "start_token"})
 _PATTERNS: Final = (
     # Authorization headers
