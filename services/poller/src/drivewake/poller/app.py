@@ -1,0 +1,119 @@
+"""The composition root: the only file that names adapters."""
+
+import random
+
+from drivewake.contracts import subjects
+from drivewake.gdrive.auth import TokenSource
+from drivewake.gdrive.capture import Capture
+from drivewake.gdrive.client import DriveClient
+from drivewake.gdrive.quota import Governor
+from drivewake.gdrive.transport import Limits, Transport
+from drivewake.poller.buckets import BusChannels, BusLogs
+from drivewake.poller.connections import Connections
+from drivewake.poller.handlers import SignalHandler
+from drivewake.poller.outgoing import BusGraveyard, BusRaws, BusSignals
+from drivewake.poller.polling import Polling
+from drivewake.poller.ports import Outside
+from drivewake.poller.reconciler import Reconciler
+from drivewake.poller.settings import PollerSettings
+from drivewake.poller.sources import ChangesSource
+from drivewake.poller.status import Status
+from drivewake.runtime import telemetry
+from drivewake.runtime.bus import Bus
+from drivewake.runtime.clock import SystemClock
+from drivewake.runtime.errors import BusUnavailableError
+from drivewake.runtime.http import HttpServer, application
+from drivewake.runtime.lifecycle import Service, Stop
+from drivewake.runtime.logging import configure, get_logger
+from drivewake.runtime.nats import connect
+
+NAME = "poller"
+STATUS_CONCURRENCY = 4
+
+
+async def run(settings: PollerSettings) -> int:
+    """Run the service until it is asked to stop; return the exit code."""
+    configure(NAME, settings.log_level, settings.log_format)
+    telemetry.configure(NAME, settings.otlp_endpoint)
+    service = Service(NAME, shutdown_s=settings.shutdown_s)
+    bus = await connect(settings, name=NAME)
+    service.on_close("nats", bus.close)
+    drive = google(settings)
+    service.on_close("google", drive.close)
+    logs = await assemble(service, bus, drive, settings)
+
+    async def records_loaded() -> None:
+        if not logs.loaded.is_set():
+            raise BusUnavailableError("the log records are being read")
+
+    app = application(service, readiness={"nats": bus.check, "records": records_loaded})
+    server = HttpServer(app, settings.http_host, settings.http_port)
+    service.add("http", server.run)
+    service.add("nats", bus.watch_connection)
+    return await service.run()
+
+
+def google(settings: PollerSettings) -> DriveClient:
+    """Return the client that asks Google."""
+    debug = get_logger("drivewake.gdrive.capture").info if settings.google_debug else None
+    return DriveClient(
+        settings.google_api_url,
+        transport=Transport(
+            Limits(connections=settings.concurrency),
+            capture=Capture(debug) if debug else None,
+        ),
+        governor=Governor(settings.budget()),
+    )
+
+
+async def assemble(
+    service: Service, bus: Bus, drive: DriveClient, settings: PollerSettings
+) -> BusLogs:
+    """Put the poller together on a bus and add its tasks to the service."""
+    clock = SystemClock()
+    me, rules, rhythm = settings.owner(), settings.rules(), settings.rhythm()
+    logs = BusLogs(await bus.key_value(subjects.LOGS))
+    channels = BusChannels(await bus.key_value(subjects.CHANNELS))
+    graveyard = BusGraveyard(bus)
+    outside = Outside(
+        logs=logs,
+        raws=BusRaws(bus, graveyard),
+        signals=BusSignals(bus, bus, clock),
+        channels=channels,
+        clock=clock,
+    )
+    tokens = TokenSource(bus, NAME, clock=clock)
+    connections = Connections(bus, outside, tokens)
+    changes = ChangesSource(drive, tokens, clock, rules, page_size=settings.page_size)
+    polling = Polling(
+        outside, [changes], me=me, rules=rules, rhythm=rhythm, draw=random.SystemRandom().random
+    )
+    puller = await bus.puller(subjects.POLLER_SIGNALS)
+    handler = SignalHandler(
+        puller,
+        polling,
+        connections,
+        graveyard,
+        clock,
+        settings.bounds(),
+        beat=lambda: service.heartbeat("signals"),
+    )
+    reconciler = Reconciler(
+        outside, connections, settings.pace(), me=me, under_way=handler.under_way
+    )
+    status = Status(outside, rhythm, me=me)
+
+    async def follow_connections(stop: Stop) -> None:
+        await logs.wait_loaded(stop)
+        await connections.run(stop)
+
+    await bus.serve(
+        "poller-status", subjects.STATUS_RPC, status.answer, concurrency=STATUS_CONCURRENCY
+    )
+    service.add("records", logs.run)
+    service.add("channels", channels.run)
+    service.add("connections", follow_connections)
+    service.add("signals", handler.run)
+    service.add("keep", handler.keep)
+    service.add("reconcile", reconciler.run)
+    return logs

@@ -1,0 +1,159 @@
+"""Follows the connections: each one that is active has its log, the others have theirs stopped."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from drivewake.contracts import subjects
+from drivewake.contracts.connections import CONNECTIONS, Connection, Status
+from drivewake.contracts.envelope import Envelope
+from drivewake.contracts.records import LogRecord
+from drivewake.poller import domain
+from drivewake.poller.loops import run_until
+from drivewake.poller.ports import Held, Outside, Tokens, key_of
+from drivewake.runtime.bus import StoredMessage, StreamReader
+from drivewake.runtime.errors import BusUnavailableError, ConflictError
+from drivewake.runtime.lifecycle import Stop
+from drivewake.runtime.logging import get_logger
+
+RETRY_S: Final = 0.5
+MAX_CONFLICTS: Final = 20
+START_PRIORITY: Final = 3
+_log = get_logger(__name__)
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of a connection."""
+
+    status: Status
+    revision: int
+
+
+class Connections:
+    """The state of every connection, and its effect on log records.
+
+    `wait_known` returns once all that DRIVE_CONNECTION held at the start is applied.
+    """
+
+    def __init__(self, reader: StreamReader, outside: Outside, tokens: Tokens) -> None:
+        self._reader = reader
+        self._outside = outside
+        self._tokens = tokens
+        self._known: dict[str, Known] = {}
+        self._listeners: list[Callable[[str], None]] = []
+        self._all_known = asyncio.Event()
+
+    def on_stop(self, listener: Callable[[str], None]) -> None:
+        """Call `listener(connection)` as soon as a connection may no longer be read."""
+        self._listeners.append(listener)
+
+    async def wait_known(self) -> None:
+        """Wait until the connections that existed at the start are known."""
+        await self._all_known.wait()
+
+    def heard_of(self, connection: str) -> bool:
+        """Say whether this process has seen any state of a connection."""
+        return connection in self._known
+
+    def pollable(self, connection: str) -> bool:
+        """Say whether the logs of a connection may be read."""
+        known = self._known.get(connection)
+        return known is not None and known.status in domain.POLLABLE
+
+    async def run(self, stop: Stop) -> None:
+        """Follow DRIVE_CONNECTION until the stop."""
+        await run_until(stop, self._follow())
+
+    async def _follow(self) -> None:
+        messages = self._reader.follow(
+            subjects.CONNECTION.name, subject="drive.connection.v1.*.*", latest=True
+        )
+        async for stored in messages:
+            if stored is None:
+                _log.info("connections are known", action="caught_up", count=len(self._known))
+                self._all_known.set()
+                continue
+            await self._take(stored)
+
+    async def _take(self, stored: StoredMessage) -> None:
+        """Apply one state; until the broker is back, if it is away."""
+        try:
+            envelope = CONNECTIONS.decode(stored.data)
+            subjects.connection(envelope.tenant, envelope.connection)
+        except ValueError as error:
+            # Auth alone writes here, and the state before it stays in force.
+            _log.error(
+                "a connection cannot be read",
+                action="bad_connection",
+                sequence=stored.sequence,
+                reason=str(error),
+            )
+            return
+        while True:
+            try:
+                await self.apply(envelope)
+            except BusUnavailableError as error:
+                _log.warning("a connection waits", action="apply_failed", reason=str(error))
+                await self._outside.clock.sleep(RETRY_S)
+            else:
+                return
+
+    async def apply(self, envelope: Envelope[Connection]) -> None:
+        """Take one state of a connection into account; an older one than known is ignored."""
+        connection, state = envelope.connection, envelope.data
+        known = self._known.get(connection)
+        if known is not None and known.revision > state.revision:
+            return
+        self._known[connection] = Known(status=state.status, revision=state.revision)
+        if state.status in domain.POLLABLE:
+            await self._start(envelope.tenant, connection)
+            return
+        self._tokens.forget(envelope.tenant, connection)
+        for listener in self._listeners:
+            listener(connection)
+        for held in self._outside.logs.of_connection(connection):
+            await self._change(held, _stopped)
+
+    async def _start(self, tenant: str, connection: str) -> None:
+        """Make sure that the log of the user's changes exists, and that stopped logs go on."""
+        first = domain.new_log(tenant, connection, "user_changes", self._outside.clock.now())
+        held = self._outside.logs.of_connection(connection)
+        if all(one.record.log != first.log for one in held):
+            held = [*held, Held(record=first, revision=0)]
+        for one in held:
+            changed = await self._change(one, self._started)
+            if changed is not None:
+                await self._outside.signals.send(changed, "snapshot", priority=START_PRIORITY)
+
+    def _started(self, held: Held) -> LogRecord | None:
+        """Return what a log of an active connection becomes, None if it runs already.
+
+        A log that nobody has begun may have lost its first signal to a crash: again.
+        """
+        record = held.record
+        if record.stopped:
+            return domain.resumed(record, self._outside.clock.now())
+        untouched = record.phase == "new" and not record.owner and not record.failures
+        return record if held.revision == 0 or untouched else None
+
+    async def _change(
+        self, held: Held, change: Callable[[Held], LogRecord | None]
+    ) -> LogRecord | None:
+        """Save what `change` makes of a record, whoever writes at the same time."""
+        key = key_of(held.record)
+        current = held
+        for _ in range(MAX_CONFLICTS):
+            record = change(current)
+            if record is None:
+                return None
+            try:
+                return (await self._outside.logs.save(current, record)).record
+            except ConflictError:
+                current = await self._outside.logs.read(key) or held
+        raise BusUnavailableError(f"the log record {key} changes too often")
+
+
+def _stopped(held: Held) -> LogRecord | None:
+    return None if held.record.stopped else domain.stopped(held.record)
