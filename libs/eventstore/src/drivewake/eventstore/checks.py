@@ -8,7 +8,7 @@ import msgspec
 
 from drivewake.eventstore.store import Batch, NewEvent
 
-MAX_ID_BYTES: Final = 1_000
+MAX_ID_CHARACTERS: Final = 500
 """Head ids stand in a B-tree, whose entries end at 2,704 bytes; tenant and kind share it."""
 MAX_DOCUMENT_BYTES: Final = 64 << 20
 """Far above any message of ours, far below the 1 GiB at which Postgres ends."""
@@ -35,8 +35,16 @@ def find_poison(batch: Batch) -> Poison | None:
         fault = _text_fault(text)
         if fault is not None:
             return Poison(fault, ())
-    if any(len(write.id.encode()) > MAX_ID_BYTES for write in batch.heads):
-        return Poison(f"a head id is longer than {MAX_ID_BYTES} bytes", ())
+    return find_long_id(batch)
+
+
+def find_long_id(batch: Batch) -> Poison | None:
+    """Return what is wrong with a batch whose head ids are too long to be stored reliably.
+
+    Postgres refuses them by their compressed size: what it accepts once it may not accept again.
+    """
+    if any(len(write.id) > MAX_ID_CHARACTERS for write in batch.heads):
+        return Poison(f"a head id is longer than {MAX_ID_CHARACTERS} characters", ())
     return None
 
 
