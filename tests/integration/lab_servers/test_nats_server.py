@@ -2,6 +2,7 @@ from pathlib import Path
 
 import nats
 import pytest
+from nats.aio.client import Client
 
 from drivewake.lab.servers import (
     NatsServer,
@@ -63,7 +64,7 @@ async def test_extra_configuration_makes_users_with_permissions(tmp_path: Path) 
     """Text in the server's language is obeyed: who is not a user is refused."""
     config = 'authorization { users: [ { user: "webhook", password: "w" } ] }'
     with NatsServer(tmp_path, config=config) as server:
-        nobody = nats.NATS()
+        nobody = Client()
         with pytest.raises(nats.errors.Error, match="Authorization Violation"):
             await nobody.connect(server.url, allow_reconnect=False, error_cb=_ignore)
         await nobody.close()  # the client leaves the refused socket open
