@@ -9,7 +9,7 @@
     POST /_sim/tokens/expire              {"email"}: access tokens die, refresh tokens live
     POST /_sim/actions                    a Batch (actions.py), JSON (content in base64) or
                                           application/msgpack (content as bytes)
-    GET  /_sim/ledger?after=N&limit=&types=change,push,request
+    GET  /_sim/ledger?after=N&limit=&types=change,push,request,page
                                           {"facts", "next", "more"}
     GET  /_sim/state?principal=EMAIL      {"principal", "seq", "files"}: the visible tree now
     GET  /_sim/refs                       {"refs": {ref: id}}

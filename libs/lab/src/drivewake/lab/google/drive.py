@@ -6,10 +6,12 @@ import re
 from collections import OrderedDict
 from typing import Any
 
+from drivewake.lab.google.changelog import Entry
 from drivewake.lab.google.errors import ApiError, invalid_value, required
 from drivewake.lab.google.fields import Mask, below, project, wants
 from drivewake.lab.google.gateway import Call, Endpoint
 from drivewake.lab.google.grants import LOOPBACK
+from drivewake.lab.google.ledger import PageFact
 from drivewake.lab.google.model import File, User
 from drivewake.lab.google.push import Channel
 from drivewake.lab.google.query import parse as parse_query
@@ -100,11 +102,22 @@ class DriveService:
         else:
             shown["nextPageToken"] = str(following)
         shown = {k: v for k, v in shown.items() if wants(mask, k)}
+        self._note_page(call.user.log.id, start, following or call.user.log.tip, entries)
         if wants(mask, "changes"):
             wanted = below(mask, "changes")
             changes = (self._change(call, e.file_id, e.at_ms, wanted) for e in entries)
             shown["changes"] = [c for c in changes if c is not None]
         return shown
+
+    def _note_page(self, log: str, start: int, following: int, entries: list[Entry]) -> None:
+        """Write down what a page shows: what a reader took can be told from it."""
+        world = self._world
+        files = world.state.files
+        shown = tuple(
+            (e.file_id, files[e.file_id].version if e.file_id in files else 0) for e in entries
+        )
+        ledger = world.ledger
+        ledger.add(PageFact(ledger.next_n, world.now_ns(), log, start, following, shown))
 
     def _change(
         self, call: Call, file_id: str, at_ms: int, mask: Mask | None

@@ -51,8 +51,28 @@ class RequestFact(msgspec.Struct, frozen=True, gc=False, tag="request", tag_fiel
     duration_us: int
 
 
-Fact = ChangeFact | PushFact | RequestFact
-_TYPES: dict[str, type[Fact]] = {"change": ChangeFact, "push": PushFact, "request": RequestFact}
+class PageFact(msgspec.Struct, frozen=True, gc=False, tag="page", tag_field="type"):
+    """A page of changes was served: what stood on it between two places of a log.
+
+    `next` is where the page says to go on: whoever asks from there has taken this page.
+    `entries` are (file id, version shown), version 0 for a removal.
+    """
+
+    n: int
+    at_ns: int
+    log: str
+    start: int
+    next: int
+    entries: tuple[tuple[str, int], ...]
+
+
+Fact = ChangeFact | PushFact | RequestFact | PageFact
+_TYPES: dict[str, type[Fact]] = {
+    "change": ChangeFact,
+    "push": PushFact,
+    "request": RequestFact,
+    "page": PageFact,
+}
 
 
 class Ledger:
