@@ -1,0 +1,185 @@
+"""Which events an observation makes of a head.
+
+The rules:
+
+- A file has four aspects: core (name, type, trash, metadata), parents, content, ACL. Each
+  follows the freshest observation that tells it: the highest of Google's versions, and
+  within a version the latest observed. Absent is unknown, never empty.
+- Nothing that differs, no event; but freshness is remembered, so that what arrives late and
+  is older changes nothing.
+- Several changes in one observation are several events in the order of the list below, all
+  with the file as it is after the observation.
+- A sighting follows its connection's latest word, by when it was observed. Its first begins
+  it, `removed` or a complete snapshot without the file ends it. The last one's end removes
+  the file; being seen again restores it (and trashes it again, if it lies in the trash).
+- What a connection saw before its sighting ended, but arrives after, still tells the file's
+  state. If it is the first that is ever heard of the sighting, the sighting is told whole:
+  gained, and lost again.
+- What was not known and is learned without a change (parents, hashes, by a viewer who may
+  read them) is told by `file.metadata_changed`, without a `before`.
+"""
+
+from functools import reduce
+from typing import Literal
+
+import msgspec
+
+from drivewake.contracts.events import FileRef, FileRemoved, SightingGained, SightingLost
+from drivewake.normalizer.domain.changes import Events, changes, discovery
+from drivewake.normalizer.domain.head import Freshness, Head, Known, Sighting, Witness, evolve
+from drivewake.normalizer.domain.observation import Absent, Ended, Gone, Observation, Seen
+
+_replace = msgspec.structs.replace
+
+Cause = Literal["removed", "absent_in_snapshot", "connection_ended"]
+
+
+def step(head: Head, observation: Observation) -> tuple[Events, Head]:
+    """Return the events that an observation makes, and the head after it."""
+    events = decide(head, observation)
+    return events, settle(_evolved(head, observation.connection, events), observation)
+
+
+def decide(head: Head, observation: Observation) -> Events:
+    """Return the events that an observation makes of a head, in their order."""
+    match observation:
+        case Seen():
+            return _on_seen(head, observation)
+        case Gone():
+            return _ending(head, observation.connection, observation.at, "removed")
+        case Ended():
+            return _ending(head, observation.connection, observation.at, "connection_ended")
+        case Absent():
+            return _on_absent(head, observation)
+
+
+def settle(head: Head, observation: Observation) -> Head:
+    """Return the head with its freshness renewed; call it after evolving the events."""
+    match observation:
+        case Seen():
+            return _settle_seen(head, observation)
+        case Gone() | Ended():
+            return _settle_end(head, observation.connection, observation.at)
+        case Absent():
+            return _settle_absent(head, observation)
+
+
+def _evolved(head: Head, connection: str, events: Events) -> Head:
+    return reduce(lambda before, data: evolve(before, connection, data), events, head)
+
+
+# -- Sightings -------------------------------------------------------------------------------
+
+
+def _on_seen(head: Head, seen: Seen) -> Events:
+    sighting = head.sightings.get(seen.connection)
+    if sighting is not None and not sighting.lasts and seen.at <= sighting.at:
+        return _on_seen_late(head, seen, sighting)
+    if sighting is not None and sighting.lasts:
+        return _changes(head, seen)
+    gained = SightingGained(file=seen.file.id, epoch=sighting.epoch + 1 if sighting else 1)
+    return (gained, *_changes(head, seen, again=head.known is not None and head.known.removed))
+
+
+def _on_seen_late(head: Head, seen: Seen, sighting: Sighting) -> Events:
+    """Decide what was seen before the sighting ended."""
+    if sighting.epoch:
+        return _changes(head, seen)
+    others = {name: each for name, each in head.sightings.items() if name != seen.connection}
+    begin = _on_seen(_replace(head, sightings=others), seen)
+    between = _evolved(head, seen.connection, begin)
+    return begin + _ending(between, seen.connection, sighting.at, "removed")
+
+
+def _ending(head: Head, connection: str, at: int, cause: Cause) -> Events:
+    sighting = head.sightings.get(connection)
+    if sighting is None or not sighting.lasts or at < sighting.at:
+        return ()
+    known = head.known
+    if known is None:
+        raise ValueError("a sighting lasts of a file that was never discovered")
+    lost = SightingLost(file=known.file.id, epoch=sighting.epoch, cause=cause)
+    if any(each.lasts for name, each in head.sightings.items() if name != connection):
+        return (lost,)
+    return (lost, FileRemoved(file=_current(known, head.core), cause="last_sighting_ended"))
+
+
+def _on_absent(head: Head, absent: Absent) -> Events:
+    sighting = head.sightings.get(absent.connection)
+    if sighting is None or not _is_stale(sighting.witnesses.get(absent.log), absent):
+        return ()
+    if len(sighting.witnesses) > 1:
+        return ()
+    return _ending(head, absent.connection, max(absent.started, sighting.at), "absent_in_snapshot")
+
+
+def _is_stale(witness: Witness | None, absent: Absent) -> bool:
+    """Whether a log showed the file last before the snapshot began, and not in it.
+
+    The snapshot's id counts beside the clock: its pages may be read by several machines.
+    """
+    return (
+        witness is not None and witness.at < absent.started and witness.snapshot != absent.snapshot
+    )
+
+
+def _changes(head: Head, seen: Seen, *, again: bool = False) -> Events:
+    if head.known is None:
+        return discovery(seen.file)
+    return changes(head, head.known, seen, again=again)
+
+
+def _current(known: Known, core: Freshness) -> FileRef:
+    """Return the file as last known, at the version last heard of."""
+    return _replace(known.file, version=max(known.file.version, core[0]))
+
+
+# -- Freshness -------------------------------------------------------------------------------
+
+
+def _settle_seen(head: Head, seen: Seen) -> Head:
+    file, fresh = seen.file, (seen.file.version, seen.at)
+    head = _replace(
+        head,
+        core=max(head.core, fresh),
+        parents=max(head.parents, fresh) if file.parents is not None else head.parents,
+        content=max(head.content, fresh) if file.content is not None else head.content,
+        acl=max(head.acl, fresh) if file.acl is not None else head.acl,
+    )
+    sighting = head.sightings[seen.connection]
+    if not sighting.lasts:
+        return head
+    before = sighting.witnesses.get(seen.log, Witness(seen.at))
+    witness = Witness(max(before.at, seen.at), seen.snapshot or before.snapshot)
+    renewed = Sighting(
+        sighting.epoch,
+        lasts=True,
+        at=max(sighting.at, seen.at),
+        witnesses={**sighting.witnesses, seen.log: witness},
+    )
+    return _with_sighting(head, seen.connection, renewed)
+
+
+def _settle_end(head: Head, connection: str, at: int) -> Head:
+    sighting = head.sightings.get(connection)
+    if sighting is None:
+        return _with_sighting(head, connection, Sighting(0, lasts=False, at=at))
+    if sighting.lasts or sighting.at >= at:
+        return head
+    return _with_sighting(head, connection, _replace(sighting, at=at))
+
+
+def _settle_absent(head: Head, absent: Absent) -> Head:
+    sighting = head.sightings.get(absent.connection)
+    if sighting is None:
+        return head
+    if not sighting.lasts:
+        return _settle_end(head, absent.connection, absent.started)
+    if not _is_stale(sighting.witnesses.get(absent.log), absent):
+        return head
+    left = {log: each for log, each in sighting.witnesses.items() if log != absent.log}
+    return _with_sighting(head, absent.connection, _replace(sighting, witnesses=left))
+
+
+def _with_sighting(head: Head, connection: str, sighting: Sighting) -> Head:
+    return _replace(head, sightings={**head.sightings, connection: sighting})
