@@ -6,15 +6,18 @@ process, `start_google` from a thread, `SimulatedGoogle` is the world itself. Th
 under `/_sim/` (control.py) makes things happen and tells exactly what happened.
 """
 
+from drivewake.lab.google.process import GoogleProcess, start_google_process
 from drivewake.lab.google.profiles import PROFILES, Profile
 from drivewake.lab.google.serve import RunningGoogle, start_google
 from drivewake.lab.google.world import Options, SimulatedGoogle
 
 __all__ = [
     "PROFILES",
+    "GoogleProcess",
     "Options",
     "Profile",
     "RunningGoogle",
     "SimulatedGoogle",
     "start_google",
+    "start_google_process",
 ]

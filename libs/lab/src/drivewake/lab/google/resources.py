@@ -132,8 +132,8 @@ class View:
             "canReadRevisions": write and not folder,
             "canRename": write and not root,
             "canShare": write,
-            "canTrash": own and not root,
-            "canUntrash": own and not root,
+            "canTrash": write and not root,
+            "canUntrash": write and not root,
         }
 
     def shared(self) -> bool:
