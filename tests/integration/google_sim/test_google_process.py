@@ -1,0 +1,46 @@
+"""The simulated Google as a process of its own."""
+
+import signal
+import socket
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from drivewake.lab.google import start_google_process
+
+pytestmark = pytest.mark.slow
+
+
+def test_it_starts_on_a_free_port_and_ends_on_sigterm() -> None:
+    """The address is printed first; SIGTERM ends it with code 0, open connections or not."""
+    with (
+        start_google_process(["--user", "alice@example.com", "--quota", "google-2026"]) as google,
+        httpx.Client(base_url=google.base_url) as client,
+    ):
+        health = client.get("/_sim/health").json()
+
+        google.process.send_signal(signal.SIGTERM)
+
+        assert 0 == google.process.wait(30)
+        assert ("google-2026", ["alice@example.com"]) == (health["profile"], health["users"])
+
+
+def test_a_port_in_use_is_one_clear_line() -> None:
+    """No traceback."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        port = held.getsockname()[1]
+
+        ended = subprocess.run(
+            [sys.executable, "-m", "drivewake.lab.google", "--port", str(port)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert 1 == ended.returncode
+    assert f"Cannot listen on 127.0.0.1:{port}: Address already in use\n" == ended.stderr
