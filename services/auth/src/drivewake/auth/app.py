@@ -1,0 +1,163 @@
+"""Puts auth together: the only file that names adapters."""
+
+import asyncio
+import datetime as dt
+import json
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any, Final
+
+from litestar import Litestar
+
+from drivewake.auth import http
+from drivewake.auth.database import Database
+from drivewake.auth.desk import Desk
+from drivewake.auth.google import GoogleHttp
+from drivewake.auth.keyring import Keyring
+from drivewake.auth.operators import StaticToken
+from drivewake.auth.outbox import Announcer, Reconciler
+from drivewake.auth.revoker import Housekeeper, Revoker
+from drivewake.auth.rpc import Rpc
+from drivewake.auth.settings import Settings
+from drivewake.auth.signin import Consent, SignInService
+from drivewake.auth.store import Store
+from drivewake.auth.tokens import TokenService
+from drivewake.auth.watcher import Watcher
+from drivewake.runtime.clock import Clock, SystemClock
+from drivewake.runtime.errors import BusUnavailableError
+from drivewake.runtime.http import HttpServer, application
+from drivewake.runtime.lifecycle import Service, Stop
+from drivewake.runtime.logging import configure
+from drivewake.runtime.nats import NatsBus, connect
+from drivewake.runtime.probes import Check
+
+NAME: Final = "auth"
+DISTRIBUTION: Final = "drivewake-auth"
+_ABSENT: Any = None
+RETRY_S: Final = 1.0
+
+
+async def run(settings: Settings) -> int:
+    """Run the service until it is asked to stop; return the exit code."""
+    configure(NAME, settings.log_level, settings.log_format)
+    service = Service(NAME, shutdown_s=settings.shutdown_s)
+    bus = await connect(settings, name=NAME)
+    service.on_close("nats", bus.close)
+    await compose(service, settings, bus, SystemClock())
+    return await service.run()
+
+
+async def compose(service: Service, settings: Settings, bus: NatsBus, clock: Clock) -> HttpServer:
+    """Add all tasks to the service; return its HTTP server, listening.
+
+    Raises ConfigurationError if the port is taken or the keyring cannot be read. Neither the
+    database nor Google has to be there yet.
+    """
+    keyring = Keyring.parse(settings.auth_keyring)
+    database = Database(settings.postgres_dsn)
+    service.on_close("database", database.close)
+    await database.open()
+    google = GoogleHttp(
+        settings.endpoints(),
+        client_id=settings.google_client_id,
+        client_secret=settings.google_client_secret,
+        redirect_uri=settings.redirect_uri,
+    )
+    service.on_close("google", google.close)
+    await google.open()
+
+    store = Store(database)
+    sign_ins = SignInService(store, google, keyring, _consent(settings), clock)
+    desk = Desk(
+        store,
+        sign_ins,
+        keyring,
+        clock,
+        revoke_grace=dt.timedelta(seconds=settings.auth_revoke_grace_s),
+    )
+    tokens = TokenService(
+        store,
+        google,
+        keyring,
+        clock,
+        required=frozenset(settings.scopes),
+        cache_size=settings.auth_token_cache_size,
+    )
+    service.on_close("tokens", tokens.close)
+    watcher = Watcher(bus, tokens)
+    rpc = Rpc(tokens, store, clock)
+
+    async def answer(stop: Stop) -> None:
+        """Answer only once changes of connections are followed."""
+        waiting = asyncio.create_task(watcher.ready.wait(), name="watcher-ready")
+        stopping = asyncio.create_task(stop.wait(), name="answer-stop")
+        await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        while not stop.requested:
+            try:
+                await rpc.serve(bus)
+            except BusUnavailableError:
+                await stop.sleep(RETRY_S)
+            else:
+                await stopping
+
+    app = http_application(service, settings, sign_ins, desk, _readiness(database, bus))
+    server = HttpServer(app, settings.http_host, settings.http_port)
+    service.add("http", server.run)
+    service.add("nats", bus.watch_connection)
+    service.add("watcher", watcher.run)
+    service.add("answers", answer)
+    service.add("outbox", Announcer(store, bus).run)
+    service.add("reconciler", Reconciler(store, store, bus, clock).run)
+    service.add("revoker", Revoker(store, google, keyring, clock).run)
+    service.add("housekeeper", Housekeeper(store, clock).run)
+    return server
+
+
+def http_application(
+    service: Service,
+    settings: Settings,
+    sign_ins: SignInService,
+    desk: Desk,
+    readiness: Mapping[str, Check],
+) -> Litestar:
+    """Return the HTTP application."""
+    authenticator = StaticToken(settings.auth_operator_token)
+    return application(
+        service,
+        [
+            *http.public_handlers(sign_ins, authenticator, secure=settings.is_public_https),
+            *http.operator_handlers(desk, authenticator, public_url=settings.public_url),
+        ],
+        readiness,
+        openapi=http.openapi_config(metadata.version(DISTRIBUTION)),
+        body_limit_bytes=http.BODY_LIMIT_BYTES,
+        exception_handlers=http.exception_handlers(),
+    )
+
+
+def _consent(settings: Settings) -> Consent:
+    return Consent(
+        authorization_url=settings.google_authorization_url,
+        issuer=settings.google_issuer,
+        client_id=settings.google_client_id,
+        redirect_uri=settings.redirect_uri,
+        scopes=settings.scopes,
+    )
+
+
+def _readiness(database: Database, bus: NatsBus) -> Mapping[str, Check]:
+    return {"nats": bus.check, "postgres": database.ready}
+
+
+def openapi_document() -> str:
+    """Return the OpenAPI document of the HTTP API; needs no settings and no servers."""
+    handlers = [
+        *http.public_handlers(_ABSENT, _ABSENT, secure=True),
+        *http.operator_handlers(_ABSENT, _ABSENT, public_url=""),
+    ]
+    documented = Litestar(
+        route_handlers=handlers, openapi_config=http.openapi_config(metadata.version(DISTRIBUTION))
+    )
+    schema = documented.openapi_schema.to_schema()
+    return json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -1,0 +1,159 @@
+"""What operators do with tenants and connections."""
+
+import datetime as dt
+from typing import Final, Protocol
+
+import msgspec
+
+from drivewake.auth.domain import (
+    MAX_WATCHED_FOLDERS,
+    Connection,
+    Fact,
+    RevokeRequested,
+    Rewatched,
+    decide,
+)
+from drivewake.auth.errors import InvalidInputError, SecretError, UnknownError
+from drivewake.auth.keyring import Keyring, Place
+from drivewake.auth.ports import Account, Connections, Tenant, Tenants
+from drivewake.auth.signin import SignInService
+from drivewake.auth.tokens import ALARMS
+from drivewake.contracts.connections import PrincipalKind, Status
+from drivewake.contracts.ids import checked
+from drivewake.runtime.clock import Clock
+from drivewake.runtime.logging import get_logger
+
+MAX_PAGE: Final = 500
+MAX_NAME: Final = 200
+
+_log = get_logger(__name__)
+
+
+class ConnectionView(msgspec.Struct, frozen=True, kw_only=True):
+    """A connection as operators see it. `account` is its address, where Google told it."""
+
+    id: str
+    tenant: str
+    status: Status
+    reason: str
+    since: dt.datetime
+    principal_kind: PrincipalKind
+    account: str | None
+    scopes: tuple[str, ...]
+    watched_folders: tuple[str, ...]
+    revision: int
+    created_at: dt.datetime
+
+
+class Store(Tenants, Connections, Protocol):
+    """What of the store is used here."""
+
+
+class Desk:
+    """Tenants and connections, for operators."""
+
+    def __init__(
+        self,
+        store: Store,
+        sign_ins: SignInService,
+        keyring: Keyring,
+        clock: Clock,
+        *,
+        revoke_grace: dt.timedelta,
+    ) -> None:
+        self._store = store
+        self._sign_ins = sign_ins
+        self._keyring = keyring
+        self._clock = clock
+        self._revoke_grace = revoke_grace
+
+    async def tenants(self) -> list[Tenant]:
+        """Return all tenants."""
+        return list(await self._store.tenants())
+
+    async def add_tenant(self, tenant_id: str, name: str) -> Tenant:
+        """Add a tenant; InvalidInputError, InvalidIdError, TenantExistsError."""
+        if not 0 < len(name.strip()) <= MAX_NAME:
+            raise InvalidInputError(f"name must have 1 to {MAX_NAME} characters")
+        tenant = Tenant(
+            id=checked(tenant_id, "tenant"), name=name.strip(), created_at=self._clock.now()
+        )
+        await self._store.add_tenant(tenant)
+        _log.info("tenant added", action="tenant_added", tenant=tenant.id)
+        return tenant
+
+    async def connections(self, tenant: str | None, after: str, limit: int) -> list[ConnectionView]:
+        """Return up to `limit` connections with ids above `after`; UnknownError."""
+        if tenant is not None and await self._store.tenant(tenant) is None:
+            raise UnknownError
+        page = await self._store.accounts(tenant, after, min(max(limit, 1), MAX_PAGE))
+        return [self._view(account) for account in page]
+
+    async def connection(self, connection: str) -> ConnectionView:
+        """Return one connection; UnknownError."""
+        account = await self._store.account(connection)
+        if account is None:
+            raise UnknownError
+        return self._view(account)
+
+    async def link(self, tenant: str) -> str:
+        """Return a signed link token that connects one account; UnknownError."""
+        return await self._sign_ins.link(tenant)
+
+    async def reauthorize(self, connection: str) -> str:
+        """Return a signed link token for the same principal to come back; UnknownError."""
+        found = await self.connection(connection)
+        return await self._sign_ins.link(found.tenant, found.id)
+
+    async def revoke(self, connection: str) -> ConnectionView:
+        """Begin to end a connection; doing it twice is fine. UnknownError."""
+        fact = RevokeRequested("an operator ended it", self._revoke_grace)
+        return await self._apply(connection, fact, "revoke_requested")
+
+    async def watch(self, connection: str, folders: tuple[str, ...]) -> ConnectionView:
+        """Choose the folders whose activity is read; InvalidInputError, UnknownError."""
+        if len(folders) > MAX_WATCHED_FOLDERS:
+            raise InvalidInputError(f"at most {MAX_WATCHED_FOLDERS} folders")
+        for folder in folders:
+            checked(folder, "folder")
+        return await self._apply(connection, Rewatched(folders), "watch_requested")
+
+    async def _apply(self, connection: str, fact: Fact, action: str) -> ConnectionView:
+        now = self._clock.now()
+        after = await self._store.apply(connection, lambda current: decide(current, fact, now), now)
+        _log.info(
+            "an operator changed a connection",
+            action=action, tenant=after.tenant, connection=after.id, status=after.status,
+            revision=after.revision,
+        )  # fmt: skip
+        return await self.connection(connection)
+
+    def _view(self, account: Account) -> ConnectionView:
+        connection = account.connection
+        return ConnectionView(
+            id=connection.id,
+            tenant=connection.tenant,
+            status=connection.status,
+            reason=connection.reason,
+            since=connection.since,
+            principal_kind=connection.principal_kind,
+            account=self._address(account, connection),
+            scopes=connection.scopes,
+            watched_folders=connection.watched_folders,
+            revision=connection.revision,
+            created_at=connection.created_at,
+        )
+
+    def _address(self, account: Account, connection: Connection) -> str | None:
+        if account.label is None:
+            return None
+        place = Place(connection.tenant, connection.id, "account")
+        try:
+            return self._keyring.open(account.label, place).get_secret_value()
+        except SecretError as error:
+            ALARMS.add()
+            _log.error(
+                "an account's address does not open",
+                action="secret_alarm", connection=connection.id, reason=str(error),
+            )  # fmt: skip
+            return None

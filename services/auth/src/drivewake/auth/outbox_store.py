@@ -1,0 +1,44 @@
+"""Revisions on their way to DRIVE_CONNECTION, in Postgres."""
+
+from collections.abc import Awaitable, Callable
+
+from drivewake.auth import rows
+from drivewake.auth.database import QUERIES, Database
+from drivewake.auth.ports import Transition
+
+
+class OutboxStore:
+    """Implements the port Outbox."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def publish_pending(
+        self, publish: Callable[[Transition], Awaitable[None]], limit: int
+    ) -> int:
+        """Hand up to `limit` unpublished revisions to `publish`, oldest first; return how many."""
+        failure: Exception | None = None
+        done = 0
+        async with self._database.transaction() as session:
+            if not await session.fetchval(QUERIES["hold_outbox"]):
+                return 0
+            for row in await session.fetch(QUERIES["pending"], limit):
+                transition = rows.transition_of(row)
+                try:
+                    await publish(transition)
+                except Exception as error:  # noqa: BLE001 - raised again below, after the commit
+                    failure = error
+                    break
+                await session.execute(
+                    QUERIES["mark_published"],
+                    transition.connection.id,
+                    transition.connection.revision,
+                )
+                done += 1
+        if failure is not None:
+            raise failure
+        return done
+
+    async def unpublish(self, connection: str, above: int) -> None:
+        """Mark the revisions above `above` as unpublished: the stream does not hold them."""
+        await self._database.row("unpublish", connection, above)

@@ -1,0 +1,293 @@
+"""What auth needs from outside: a store, Google, and somebody who knows its callers."""
+
+import datetime as dt
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import msgspec
+from pydantic import SecretStr
+
+from drivewake.auth.domain import Change, Connection
+from drivewake.auth.keyring import Sealed
+from drivewake.contracts.connections import PrincipalKind
+
+# -- What the store keeps ----------------------------------------------------------------------
+
+
+class Tenant(msgspec.Struct, frozen=True, kw_only=True):
+    """A customer organisation."""
+
+    id: str
+    name: str
+    created_at: dt.datetime
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """The current refresh token of a connection, sealed. Another token is another `id`."""
+
+    id: str
+    connection: str
+    tenant: str
+    sealed: Sealed
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """Who consented: `subject` is the issuer's own id of the account, never an address."""
+
+    kind: PrincipalKind
+    issuer: str
+    subject: str
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """Leave to connect one account; spent by the connection it makes.
+
+    With `connection`, only that connection's principal may use it (reauthorisation).
+    """
+
+    id: str
+    tenant: str
+    connection: str | None
+    expires_at: dt.datetime
+
+
+class SignIn(msgspec.Struct, frozen=True, kw_only=True):
+    """One trip of a browser to Google and back.
+
+    `browser` is the fingerprint of the cookie that the browser must bring back; `sealed`
+    holds the PKCE verifier and the nonce.
+    """
+
+    id: str
+    link: str
+    tenant: str
+    connection: str | None
+    browser: bytes
+    sealed: Sealed
+    expires_at: dt.datetime
+
+
+class Transition(msgspec.Struct, frozen=True, kw_only=True):
+    """One revision of a connection, waiting to be published or published."""
+
+    connection: Connection
+    at: dt.datetime
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """A connection and the sealed address that an operator knows the account by."""
+
+    connection: Connection
+    label: Sealed | None
+
+
+Decide = Callable[[Connection], Change | None]
+
+
+class Tenants(Protocol):
+    """The table of tenants. Every method of the store may raise StoreUnavailableError."""
+
+    async def tenants(self) -> Sequence[Tenant]:
+        """Return all tenants, by id."""
+        ...
+
+    async def tenant(self, tenant: str) -> Tenant | None:
+        """Return one tenant, None if there is none of this id."""
+        ...
+
+    async def add_tenant(self, tenant: Tenant) -> None:
+        """Add a tenant; TenantExistsError if the id is taken."""
+        ...
+
+
+class Connections(Protocol):
+    """The table of connections. A change and its outbox row are one transaction."""
+
+    async def connection(self, tenant: str, connection: str) -> Connection | None:
+        """Return one connection of a tenant."""
+        ...
+
+    async def accounts(self, tenant: str | None, after: str, limit: int) -> Sequence[Account]:
+        """Return up to `limit` connections with an id above `after`, by id."""
+        ...
+
+    async def account(self, connection: str) -> Account | None:
+        """Return one connection, whoever's it is."""
+        ...
+
+    async def apply(self, connection: str, decide: Decide, now: dt.datetime) -> Connection:
+        """Lock the row, let `decide` say what changes, write it; return the connection after.
+
+        A risen revision is written to the outbox in the same transaction. Raises
+        UnknownError, and whatever `decide` raises, having written nothing.
+        """
+        ...
+
+
+class Grants(Protocol):
+    """Refresh tokens, sealed."""
+
+    async def grant(self, connection: str) -> Grant | None:
+        """Return the current refresh token, None if there is none (any more)."""
+        ...
+
+    async def replace_grant(self, grant: Grant, *, expected: str) -> bool:
+        """Put `grant` in the place of the grant whose id is `expected`; say if it was there."""
+        ...
+
+    async def apply_to_grant(
+        self, connection: str, grant: str, decide: Decide, now: dt.datetime
+    ) -> Connection:
+        """Do `Connections.apply` only if `grant` is still the id of the current grant."""
+        ...
+
+    async def shares_principal(self, connection: str) -> bool:
+        """Return whether another living connection has the same principal at Google.
+
+        A revocation at Google ends the grant of all of them.
+        """
+        ...
+
+    async def principal_lives(self, issuer: str, subject: str) -> bool:
+        """Return whether any living connection has this principal."""
+        ...
+
+
+class SignIns(Protocol):
+    """Links, trips to Google, and the connections that come of them."""
+
+    async def add_link(self, link: Link) -> None:
+        """Store a link."""
+        ...
+
+    async def open_link(
+        self, link: str, sign_in: Callable[[Link], SignIn], now: dt.datetime
+    ) -> SignIn | None:
+        """Store and return the sign-in that an unspent, unexpired link leads to.
+
+        A link can be opened a few times only.
+        """
+        ...
+
+    async def take_sign_in(self, sign_in: str, browser: bytes, now: dt.datetime) -> SignIn | None:
+        """Remove and return an unexpired sign-in, if this browser began it. Works once."""
+        ...
+
+    async def establish(self, request: "Establish") -> Connection:
+        """Make or revive the principal's connection in the tenant, with its new grant.
+
+        One transaction: the link is spent, the connection is written by `decide`, the grant
+        and the outbox row too. Raises SignInError when the link was used meanwhile, and what
+        `decide` raises, having written nothing.
+        """
+        ...
+
+
+class Establish(msgspec.Struct, frozen=True, kw_only=True):
+    """A consent that was checked. `fresh` is the connection if the principal is new here.
+
+    `decide` judges the one that is there already; `seal_grant` and `seal_label` seal for the
+    id that the connection has.
+    """
+
+    link: str
+    fresh: Connection
+    decide: Decide
+    seal_grant: Callable[[str], Grant]
+    seal_label: Callable[[str], Sealed | None]
+    now: dt.datetime
+
+
+class Revocations(Protocol):
+    """Connections that wait for Google to be told."""
+
+    async def due_revocations(self, now: dt.datetime, limit: int) -> Sequence[Connection]:
+        """Return connections in `revoking` whose time has come, the longest waiting first."""
+        ...
+
+
+class Outbox(Protocol):
+    """Revisions on their way to DRIVE_CONNECTION."""
+
+    async def publish_pending(
+        self, publish: Callable[[Transition], Awaitable[None]], limit: int
+    ) -> int:
+        """Hand up to `limit` unpublished revisions to `publish`, oldest first; return how many.
+
+        One process at a time does it: others return 0 at once. What `publish` returned for is
+        marked; an exception ends the pass, and what was done before it stays marked.
+        """
+        ...
+
+    async def unpublish(self, connection: str, above: int) -> None:
+        """Mark the revisions above `above` as unpublished: the stream does not hold them."""
+        ...
+
+
+class Housekeeping(Protocol):
+    """What is over."""
+
+    async def forget_expired(self, now: dt.datetime) -> None:
+        """Delete links and sign-ins that nobody can use any more."""
+        ...
+
+
+# -- Google ------------------------------------------------------------------------------------
+
+
+class Tokens(msgspec.Struct, frozen=True, kw_only=True):
+    """What Google's token endpoint gave. `lifetime_s` is the access token's, from now on."""
+
+    access_token: SecretStr
+    lifetime_s: float
+    scopes: tuple[str, ...]
+    refresh_token: SecretStr | None = None
+    id_token: SecretStr | None = None
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Who signed in, proved by Google's signature."""
+
+    issuer: str
+    subject: str
+    email: SecretStr | None = None
+
+
+class Google(Protocol):
+    """Google's OAuth endpoints. Every call is bounded in time and never retried inside."""
+
+    async def exchange(self, code: SecretStr, verifier: SecretStr) -> Tokens:
+        """Turn a code into tokens. Raises the tree of GoogleError."""
+        ...
+
+    async def refresh(self, refresh_token: SecretStr) -> Tokens:
+        """Return a fresh access token. Raises the tree of GoogleError."""
+        ...
+
+    async def revoke(self, token: SecretStr) -> None:
+        """End the grant behind a token; one that Google does not know any more is fine.
+
+        Raises GoogleUnavailableError.
+        """
+        ...
+
+    async def identify(self, id_token: SecretStr | None, nonce: SecretStr) -> Identity:
+        """Verify an id_token, which has to be there. Raises IdentityError, GoogleUnavailableError."""
+        ...
+
+
+# -- Callers of the HTTP API -------------------------------------------------------------------
+
+
+class Operator(msgspec.Struct, frozen=True, kw_only=True):
+    """Who calls the HTTP API."""
+
+    name: str
+
+
+class Authenticator(Protocol):
+    """Knows the callers of the HTTP API."""
+
+    async def authenticate(self, bearer: str) -> Operator | None:
+        """Return who brings this bearer token, None if it is nobody's."""
+        ...

@@ -1,0 +1,339 @@
+"""Access tokens for those who may have them: one refresh for however many ask at once."""
+
+import asyncio
+from collections import OrderedDict
+from typing import Final, Literal, Protocol
+
+import msgspec
+
+from drivewake.auth import scopes
+from drivewake.auth.domain import (
+    Connection,
+    Fact,
+    GrantDied,
+    Refreshed,
+    Reported,
+    decide,
+    may_use,
+)
+from drivewake.auth.errors import (
+    ClientRejectedError,
+    GoogleUnavailableError,
+    GrantBlockedError,
+    GrantDeadError,
+    SecretError,
+    StoreUnavailableError,
+)
+from drivewake.auth.keyring import Keyring, Place
+from drivewake.auth.ports import Connections, Google, Grant, Grants, Tokens
+from drivewake.auth.token_cache import BadKeyError, CachedToken, TokenCache
+from drivewake.contracts.ids import new_id
+from drivewake.contracts.rpc import Refusal, TokenRequest
+from drivewake.runtime.clock import Clock
+from drivewake.runtime.logging import get_logger
+from drivewake.runtime.metrics import Counter
+
+REFRESHES_AT_ONCE: Final = 64
+ATTEMPTS: Final = 3
+"""How often a refresh starts again because the connection or its grant changed meanwhile."""
+
+REJECT_EVERY_S: Final = 5.0
+"""A connection's tokens are renewed on a caller's word at most this often."""
+
+BACKOFF_S: Final = 1.0
+BACKOFF_MAX_S: Final = 30.0
+MAX_NOTES: Final = 20_000
+
+Code = Literal[
+    "unknown_connection", "not_active", "not_allowed", "scope_missing", "google_unavailable",
+    "grant_dead", "invalid_request", "internal",
+]  # fmt: skip
+Key = tuple[str, str]
+"""Tenant and connection."""
+
+_log = get_logger(__name__)
+REFRESHES: Final = Counter(
+    "auth_token_refreshes",
+    meaning="Refreshes at Google, by outcome.",
+    labels={"outcome": ("ok", "unavailable", "dead", "blocked", "client_rejected")},
+)
+ALARMS: Final = Counter(
+    "auth_secret_alarms", meaning="Stored secrets that did not open: tampered, or a key is missing."
+)
+
+
+class Store(Connections, Grants, Protocol):
+    """What of the store is used here."""
+
+
+class RefusedError(Exception):
+    """No token; `refusal` says why."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.code)
+        self.refusal = refusal
+
+
+class _Flight:
+    """One refresh under way; everybody who asks meanwhile waits for it."""
+
+    __slots__ = ("overtaken", "task", "void")
+
+    def __init__(self) -> None:
+        self.overtaken = 0
+        self.void = False
+        self.task: asyncio.Task[CachedToken]
+
+
+class _Note(msgspec.Struct):
+    """What a connection's recent failures forbid, on the monotonic clock."""
+
+    failures: int = 0
+    not_before_s: float = 0.0
+    renewed_at_s: float = -REJECT_EVERY_S
+
+
+def refused(code: Code, reason: str, *, retry: bool) -> RefusedError:
+    """Return the error of a refusal."""
+    return RefusedError(Refusal(code=code, reason=reason, retry=retry))
+
+
+class TokenService:
+    """Hands out access tokens. `required` are the scopes that every connection must have."""
+
+    def __init__(
+        self,
+        store: Store,
+        google: Google,
+        keyring: Keyring,
+        clock: Clock,
+        *,
+        required: frozenset[str],
+        cache_size: int,
+    ) -> None:
+        self._store = store
+        self._google = google
+        self._keyring = keyring
+        self._clock = clock
+        self._required = required
+        self._cache = TokenCache(cache_size)
+        self._flights: dict[Key, _Flight] = {}
+        self._notes: OrderedDict[Key, _Note] = OrderedDict()
+        self._slots = asyncio.Semaphore(REFRESHES_AT_ONCE)
+
+    async def reply(self, caller: str, request: TokenRequest) -> bytes:
+        """Return the encoded TokenReply for this caller; raises RefusedError."""
+        key = (request.tenant, request.connection)
+        token = self._cache.get(key, self._clock.monotonic_s())
+        if token is not None and request.rejected == token.token_id:
+            self._renew(key, request.rejected)
+            token = None
+        if token is None:
+            token = await self._shared(key)
+        if not may_use(token.connection, caller, self._clock.now()):
+            raise _not_active(token.connection)
+        lacking = sorted(set(scopes.parsed(" ".join(request.scopes))) - token.scopes)
+        if lacking:
+            raise refused("scope_missing", f"not granted: {' '.join(lacking)[:500]}", retry=False)
+        try:
+            return token.reply_to(request.public_key)
+        except BadKeyError as error:
+            raise refused("invalid_request", str(error), retry=False) from None
+
+    def overtaken(self, tenant: str, connection: str, revision: int) -> None:
+        """Forget what is known of a connection from before a revision."""
+        key = (tenant, connection)
+        self._cache.overtaken(key, revision)
+        self._notes.pop(key, None)
+        flight = self._flights.get(key)
+        if flight is not None:
+            flight.overtaken = max(flight.overtaken, revision)
+
+    def forget_all(self) -> None:
+        """Forget all tokens: changes of connections may have been missed."""
+        self._cache.clear()
+        for flight in self._flights.values():
+            flight.void = True
+
+    async def verify(self, tenant: str, connection: str) -> None:
+        """Ask Google whether the grant still lives, and believe the answer.
+
+        Raises RefusedError; bounded like renewals on a caller's word.
+        """
+        key = (tenant, connection)
+        token = self._cache.get(key, self._clock.monotonic_s())
+        if token is not None:
+            self._renew(key, token.token_id)
+        await self._shared(key)
+
+    async def close(self) -> None:
+        """End the refreshes under way."""
+        tasks = [flight.task for flight in self._flights.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _renew(self, key: Key, token_id: str) -> None:
+        """Drop a token that Google refused, unless the last one was dropped just now."""
+        note, now_s = self._note(key), self._clock.monotonic_s()
+        if now_s - note.renewed_at_s < REJECT_EVERY_S:
+            raise refused("google_unavailable", "tokens are refused too often", retry=True)
+        note.renewed_at_s = now_s
+        self._cache.reject(key, token_id)
+
+    async def _shared(self, key: Key) -> CachedToken:
+        """Return the fresh token that one refresh brings to all who wait for it."""
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = _Flight()
+            flight.task = asyncio.create_task(self._fly(key, flight), name="token-refresh")
+            flight.task.add_done_callback(_retrieved)
+        # Who gives up waiting must not end the refresh for the others.
+        return await asyncio.shield(flight.task)
+
+    async def _fly(self, key: Key, flight: _Flight) -> CachedToken:
+        try:
+            for _ in range(ATTEMPTS):
+                flight.void = False
+                token = await self._refresh(key)
+                if token is None or flight.void:
+                    continue
+                if token.connection.revision >= flight.overtaken:
+                    self._cache.put(token)
+                    return token
+            raise refused("google_unavailable", "the connection is changing", retry=True)
+        except StoreUnavailableError:
+            raise refused("internal", "the database did not answer", retry=True) from None
+        finally:
+            del self._flights[key]
+
+    async def _refresh(self, key: Key) -> CachedToken | None:
+        """Return a fresh token, None if the grant was replaced meanwhile; RefusedError."""
+        known = await self._store.connection(*key)
+        if known is None:
+            raise refused("unknown_connection", "there is no such connection", retry=False)
+        if not may_use(known, "webhook", self._clock.now()):
+            raise _not_active(known)
+        note = self._note(key)
+        if self._clock.monotonic_s() < note.not_before_s:
+            raise refused("google_unavailable", "Google failed just now", retry=True)
+        grant = await self._store.grant(known.id)
+        if grant is None:
+            raise _not_active(known)
+        async with self._slots:
+            tokens = await self._asked(known, grant)
+        if tokens is None:
+            return None
+        note.failures = 0
+        after = await self._learned(known, grant, tokens)
+        if not may_use(after, "webhook", self._clock.now()):
+            raise _not_active(after)
+        return CachedToken(
+            tokens.access_token,
+            token_id=new_id(),
+            connection=after,
+            scopes=scopes.covered(after.scopes),
+            lifetime_s=tokens.lifetime_s,
+            now=self._clock.now(),
+            monotonic_s=self._clock.monotonic_s(),
+        )
+
+    async def _asked(self, known: Connection, grant: Grant) -> Tokens | None:
+        """Ask Google; a refusal changes the connection. None if the grant was not current."""
+        try:
+            place = Place(grant.tenant, grant.connection, "refresh_token")
+            tokens = await self._google.refresh(self._keyring.open(grant.sealed, place))
+        except SecretError as error:
+            ALARMS.add()
+            _log.error(
+                "a refresh token does not open",
+                action="secret_alarm", connection=known.id, reason=str(error),
+            )  # fmt: skip
+            raise refused("internal", "the stored grant cannot be used", retry=False) from None
+        except GrantDeadError as error:
+            REFRESHES.add(outcome="dead")
+            reason = f"Google ended the grant ({error.code})"
+            await self._concluded(known, grant, GrantDied(reason), "grant_dead")
+            return None
+        except GrantBlockedError as error:
+            REFRESHES.add(outcome="blocked")
+            reason = f"an administrator at Google blocks it ({error.code})"
+            await self._concluded(known, grant, Reported("blocked", reason), "not_active")
+            return None
+        except (GoogleUnavailableError, ClientRejectedError) as error:
+            raise self._failed(known, error) from None
+        REFRESHES.add(outcome="ok")
+        return tokens
+
+    async def _concluded(self, known: Connection, grant: Grant, fact: Fact, code: Code) -> None:
+        """Let a refusal change the connection and refuse; return if the grant is an old one."""
+        now = self._clock.now()
+        after = await self._store.apply_to_grant(
+            known.id, grant.id, lambda current: decide(current, fact, now), now
+        )
+        _log.warning(
+            "Google refused a refresh",
+            action="refresh_refused", connection=known.id, status=after.status, reason=after.reason,
+        )  # fmt: skip
+        if not may_use(after, "webhook", now) or after.status == "revoking":
+            raise refused(code, f"the connection is {after.status}", retry=False)
+
+    def _failed(self, known: Connection, error: Exception) -> RefusedError:
+        """Note a failure that is not the connection's fault; return the refusal."""
+        outcome = "unavailable" if isinstance(error, GoogleUnavailableError) else "client_rejected"
+        REFRESHES.add(outcome=outcome)
+        note = self._note((known.tenant, known.id))
+        delay_s = min(BACKOFF_S * 2.0 ** min(note.failures, 10), BACKOFF_MAX_S)
+        note.failures += 1
+        note.not_before_s = self._clock.monotonic_s() + delay_s
+        level = "warning" if outcome == "unavailable" else "error"
+        getattr(_log, level)(
+            "a refresh failed", action="refresh_failed", connection=known.id, reason=str(error)
+        )
+        return refused("google_unavailable", str(error), retry=True)
+
+    async def _learned(self, known: Connection, grant: Grant, tokens: Tokens) -> Connection:
+        """Write what a refresh taught: another refresh token, other scopes, a recovery."""
+        current = await self._rewrapped(grant, tokens)
+        fact, now = Refreshed(tokens.scopes, self._required), self._clock.now()
+        if decide(known, fact, now) is None:
+            return known
+        return await self._store.apply_to_grant(
+            known.id, current, lambda connection: decide(connection, fact, now), now
+        )
+
+    async def _rewrapped(self, grant: Grant, tokens: Tokens) -> str:
+        """Store a refresh token that Google replaced, or that lies under a retired key.
+
+        Returns the id of the grant after that: another token is another grant, so that a
+        refusal of the old one which is still under way concludes nothing.
+        """
+        if tokens.refresh_token is None and self._keyring.is_current(grant.sealed):
+            return grant.id
+        place = Place(grant.tenant, grant.connection, "refresh_token")
+        if tokens.refresh_token is None:
+            secret, grant_id = self._keyring.open(grant.sealed, place), grant.id
+        else:
+            secret, grant_id = tokens.refresh_token, new_id()
+        replaced = msgspec.structs.replace(
+            grant, id=grant_id, sealed=self._keyring.seal(secret, place)
+        )
+        await self._store.replace_grant(replaced, expected=grant.id)
+        return grant_id
+
+    def _note(self, key: Key) -> _Note:
+        note = self._notes.setdefault(key, _Note())
+        self._notes.move_to_end(key)
+        if len(self._notes) > MAX_NOTES:
+            self._notes.popitem(last=False)
+        return note
+
+
+def _not_active(connection: Connection) -> RefusedError:
+    return refused("not_active", f"the connection is {connection.status}", retry=False)
+
+
+def _retrieved(task: asyncio.Task[CachedToken]) -> None:
+    """Look at the outcome, so that a refresh which nobody waits for any more is no warning."""
+    if not task.cancelled():
+        task.exception()
