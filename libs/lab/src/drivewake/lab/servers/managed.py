@@ -103,6 +103,16 @@ class ManagedProcess:
                 f"{last_words(self.log_path)}"
             )
 
+    def wait(self, timeout_s: float) -> int:
+        """Wait for its own end and return the exit code; one that is late is killed."""
+        if self._child is None:
+            raise ServerStateError(f"{self.name} was never started")
+        try:
+            return self._child.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise ServerError(f"{self.name} did not end within {timeout_s:g} s") from None
+
     def stop(self) -> int | None:
         """SIGTERM, a deadline, SIGKILL; returns the exit code, None if it never started."""
         if self._child is None:

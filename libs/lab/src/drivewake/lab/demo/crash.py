@@ -1,0 +1,64 @@
+"""Kills each service once, and both servers once, at random moments of a replay."""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from drivewake.lab.demo.stack import Stack
+
+FIRST: Final = 0.1
+LAST: Final = 0.9
+DOWN_S: Final = 0.5
+
+
+class Strike(msgspec.Struct, frozen=True):
+    """Who is killed when this share of the commits is replayed."""
+
+    at: float
+    victim: str
+
+
+def plan_strikes(victims: Sequence[str], seed: int) -> list[Strike]:
+    """Return one strike a victim, in order of time. Pure: the same seed, the same plan."""
+    dice = random.Random(seed)
+    return sorted(
+        (Strike(at=dice.uniform(FIRST, LAST), victim=victim) for victim in victims),
+        key=lambda strike: strike.at,
+    )
+
+
+class Crashes:
+    """Carries out the plan while a replay goes on."""
+
+    def __init__(self, stack: Stack, seed: int, report: Callable[[str], None]) -> None:
+        self._stack = stack
+        self._report = report
+        self._wake = asyncio.Event()
+        self._share = 0.0
+        self.strikes = plan_strikes((*stack.services, "nats", "postgres"), seed)
+        self.done: list[str] = []
+
+    def replayed(self, share: float) -> None:
+        """Say which share of the commits is replayed."""
+        self._share = share
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Strike as planned; returns after the last one."""
+        for strike in self.strikes:
+            while self._share < strike.at:
+                self._wake.clear()
+                await self._wake.wait()
+            await self._strike(strike)
+
+    async def _strike(self, strike: Strike) -> None:
+        """SIGKILL, half a second of absence, start again."""
+        self._report(f"SIGKILL {strike.victim} at {strike.at:.0%} of the replay")
+        victim = self._stack.member(strike.victim)
+        await asyncio.to_thread(victim.kill)
+        await asyncio.sleep(DOWN_S)
+        await asyncio.to_thread(victim.start)
+        self.done.append(strike.victim)
