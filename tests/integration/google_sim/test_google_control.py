@@ -108,6 +108,27 @@ def test_the_ledger_tells_every_change_and_who_can_learn_of_it(
     assert not ledger["more"]
 
 
+def test_pages_of_changes_are_in_the_ledger_as_their_reader_saw_them(
+    control: httpx.Client, act: Act
+) -> None:
+    """A removal is version 0, whether the file is gone or only out of sight."""
+    token = control.post("/_sim/tokens", json={"email": BOB}).json()["access_token"]
+    share = {"type": "user", "role": "reader", "emailAddress": BOB}
+    folder, *_ = act(
+        ALICE,
+        {"op": "create_folder", "ref": "f", "name": "f"},
+        {"op": "set_permissions", "file": "f", "permissions": [share]},
+        {"op": "set_permissions", "file": "f", "permissions": []},
+    )
+
+    bearer = {"Authorization": f"Bearer {token}"}
+    page = control.get("/drive/v3/changes", params={"pageToken": "1"}, headers=bearer).json()
+
+    (fact,) = control.get("/_sim/ledger", params={"types": "page"}).json()["facts"]
+    assert [[folder["id"], 0]] == fact["entries"]
+    assert (BOB, 1, page["newStartPageToken"]) == (fact["log"], fact["start"], str(fact["next"]))
+
+
 def test_requests_and_refusals_are_in_the_ledger(control: httpx.Client) -> None:
     """Every API call with its status and Google's reason."""
     control.get("/drive/v3/files")

@@ -102,22 +102,24 @@ class DriveService:
         else:
             shown["nextPageToken"] = str(following)
         shown = {k: v for k, v in shown.items() if wants(mask, k)}
-        self._note_page(call.user.log.id, start, following or call.user.log.tip, entries)
+        self._note_page(call.user, start, following or call.user.log.tip, entries)
         if wants(mask, "changes"):
             wanted = below(mask, "changes")
             changes = (self._change(call, e.file_id, e.at_ms, wanted) for e in entries)
             shown["changes"] = [c for c in changes if c is not None]
         return shown
 
-    def _note_page(self, log: str, start: int, following: int, entries: list[Entry]) -> None:
+    def _note_page(self, user: User, start: int, following: int, entries: list[Entry]) -> None:
         """Write down what a page shows: what a reader took can be told from it."""
         world = self._world
-        files = world.state.files
+        files, access = world.state.files, world.state.access
         shown = tuple(
-            (e.file_id, files[e.file_id].version if e.file_id in files else 0) for e in entries
+            (e.file_id, file.version if file and access.rank(user, file) else 0)
+            for e in entries
+            for file in (files.get(e.file_id),)
         )
         ledger = world.ledger
-        ledger.add(PageFact(ledger.next_n, world.now_ns(), log, start, following, shown))
+        ledger.add(PageFact(ledger.next_n, world.now_ns(), user.log.id, start, following, shown))
 
     def _change(
         self, call: Call, file_id: str, at_ms: int, mask: Mask | None

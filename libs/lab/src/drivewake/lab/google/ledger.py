@@ -96,11 +96,7 @@ class Ledger:
         self, n: int, limit: int, types: Iterable[str] = ()
     ) -> tuple[Sequence[Fact], int, bool]:
         """Return up to `limit` facts behind number `n`, the number reached, and if more wait."""
-        kinds = tuple(_TYPES[t] for t in types if t in _TYPES) or (
-            ChangeFact,
-            PushFact,
-            RequestFact,
-        )
+        kinds = tuple(_TYPES[t] for t in types if t in _TYPES) or tuple(_TYPES.values())
         found: list[Fact] = []
         at = max(0, n)
         while at < len(self._facts) and len(found) < limit:
