@@ -19,7 +19,7 @@ EDIT_UNITS: Final = 50
 READ_UNITS: Final = 5
 MAX_BACKOFF_S: Final = 64.0
 DAILY_PAUSE_S: Final = 3600.0
-_EDITS: Final = ("create", "update", "delete", "copy", "watch", "emptyTrash")
+_EDITS: Final = ("create", "update", "delete", "copy", "emptyTrash")
 
 
 def units(method: str) -> int:

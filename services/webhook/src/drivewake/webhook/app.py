@@ -3,14 +3,14 @@
 from drivewake.contracts import subjects
 from drivewake.gdrive.auth import TokenSource
 from drivewake.gdrive.capture import Capture
-from drivewake.gdrive.client import DriveClient
+from drivewake.gdrive.client import DriveClient, GoogleDrive
 from drivewake.gdrive.transport import Transport
-from drivewake.runtime.clock import SystemClock
+from drivewake.runtime.clock import Clock, SystemClock
 from drivewake.runtime.errors import BusUnavailableError
 from drivewake.runtime.http import HttpServer, application
 from drivewake.runtime.lifecycle import Service, Stop
 from drivewake.runtime.logging import configure, get_logger
-from drivewake.runtime.nats import connect
+from drivewake.runtime.nats import NatsBus, connect
 from drivewake.webhook.commit import GroupCommit
 from drivewake.webhook.http import PATH, handlers
 from drivewake.webhook.ingress import Ingress
@@ -25,21 +25,31 @@ NAME = "webhook"
 async def run(settings: WebhookSettings) -> int:
     """Run the service until it is asked to stop; return the exit code."""
     configure(NAME, settings.log_level, settings.log_format)
-    clock = SystemClock()
-    service = Service(NAME, shutdown_s=settings.shutdown_s, clock=clock)
+    service = Service(NAME, shutdown_s=settings.shutdown_s)
     bus = await connect(settings, name=NAME)
     service.on_close("nats", bus.close)
-    keys = settings.keyring()
-    policy = settings.policy()
-    logs = await bus.key_value(subjects.LOGS)
-    bucket = await bus.key_value(subjects.CHANNELS)
-    channels = Channels(bucket, Registry())
     debug = get_logger("drivewake.gdrive.capture").info if settings.google_debug else None
     google = DriveClient(
         settings.google_api_url,
         transport=Transport(capture=Capture(debug) if debug else None),
     )
     service.on_close("google", google.close)
+    await compose(service, settings, bus, google, SystemClock())
+    return await service.run()
+
+
+async def compose(
+    service: Service, settings: WebhookSettings, bus: NatsBus, google: GoogleDrive, clock: Clock
+) -> HttpServer:
+    """Bind to the bus and add all tasks to the service; return its HTTP server, listening.
+
+    Raises BusError if what it needs is not provisioned, ConfigurationError if the port is taken.
+    """
+    keys = settings.keyring()
+    policy = settings.policy()
+    logs = await bus.key_value(subjects.LOGS)
+    bucket = await bus.key_value(subjects.CHANNELS)
+    channels = Channels(bucket, Registry())
     opener = Opener(
         channels,
         google,
@@ -81,4 +91,4 @@ async def run(settings: WebhookSettings) -> int:
     service.add("review", keeper.review_loop)
     service.add("notes", keeper.notes_loop)
     service.add("nats", bus.watch_connection)
-    return await service.run()
+    return server

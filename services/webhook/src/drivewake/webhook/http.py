@@ -26,7 +26,8 @@ class _BodyTooLargeError(Exception):
 def handlers(answer: Answer) -> list[ControllerRouterHandler]:
     """Return the handlers; `answer` returns the status for a well-formed push."""
 
-    @asgi(PATH + "/{tenant:str}/{connection:str}/{log:str}", copy_scope=False)
+    # A mount: routes of raw ASGI handlers with path parameters fail inside Litestar 2.25.
+    @asgi(PATH, is_mount=True, copy_scope=False)
     async def notification(scope: Scope, receive: Receive, send: Send) -> None:
         status = await _status(scope, receive, answer)
         await _reply(send, status)
@@ -44,8 +45,7 @@ async def _status(scope: Scope, receive: Receive, answer: Answer) -> int:
     headers = scope["headers"]
     try:
         await _swallow(receive, _declared_bytes(headers))
-        path = scope["path_params"]
-        push = read_push(path["tenant"], path["connection"], path["log"], headers)
+        push = read_push(*_ids(scope["path"]), headers)
     except _BodyTooLargeError:
         PUSHES.add(verdict="too_large")
         return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
@@ -56,6 +56,14 @@ async def _status(scope: Scope, receive: Receive, answer: Answer) -> int:
         PUSHES.add(verdict="invalid")
         return HTTPStatus.BAD_REQUEST
     return await answer(push)
+
+
+def _ids(path: str) -> tuple[str, str, str]:
+    """Return tenant, connection and log of `/T/C/L/`, as the router leaves of the path."""
+    match path.removesuffix("/").split("/"):
+        case "", tenant, connection, log:
+            return tenant, connection, log
+    raise InvalidPushError("the path does not name a log")
 
 
 def _declared_bytes(headers: Iterable[tuple[bytes, bytes]]) -> int | None:

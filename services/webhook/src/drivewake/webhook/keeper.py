@@ -180,12 +180,6 @@ class Keeper:
     async def _until_loaded(self) -> None:
         for event in self._loaded.values():
             await event.wait()
-        _log.info(
-            "channels are known",
-            action="channels_loaded",
-            channels=len(self._channels.registry),
-            logs=len(self._world.subjects()),
-        )
 
     def _look_at(self, subjects: set[Subject]) -> None:
         now = self._clock.now()
@@ -202,7 +196,7 @@ class Keeper:
         except BusError as error:
             _log.warning("the broker is away", action="tend_failed", error=str(error))
             later = self._clock.now() + RETRY_AFTER
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is
             # One odd log must not take the channels of all others down with it.
             _log.exception(
                 "a log could not be tended",

@@ -19,7 +19,7 @@ class WebhookSettings(ServiceSettings):
     channel_keys: SecretStr = Field(description="id:base64[,id:base64…], the current key first")
     google_api_url: str = "https://www.googleapis.com"
     google_debug: bool = False
-    channel_lifetime_s: float = Field(default=604_800.0, ge=60.0, le=604_800.0)
+    channel_lifetime_s: float = Field(default=604_800.0, ge=5.0, le=604_800.0)
 
     @field_validator("channel_keys")
     @classmethod
