@@ -41,8 +41,9 @@ class Publisher(Protocol):
         """Write one message.
 
         With `expected_last` it is written only if the stream's last sequence is that one,
-        else ConflictError. Raises StreamFullError, TooLargeError, NotFoundError (no stream
-        takes the subject).
+        else ConflictError; that is judged before the id, so a writer that repeats itself
+        after an unknown outcome looks at the stream first. Raises StreamFullError,
+        TooLargeError, NotFoundError (no stream takes the subject).
         """
         ...
 
@@ -195,7 +196,10 @@ class Requester(Protocol):
     """Asks and answers over core NATS: at most once, no memory."""
 
     async def request(self, subject: str, data: bytes, *, timeout_s: float) -> bytes:
-        """Return the answer; BusUnavailableError without one in time or without a responder."""
+        """Return the answer; BusUnavailableError without one in time or without a responder.
+
+        BusError if the responder failed.
+        """
         ...
 
     async def serve(self, name: str, subject: str, handler: Handler, *, concurrency: int) -> None:

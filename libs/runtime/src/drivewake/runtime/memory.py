@@ -57,10 +57,9 @@ class MemoryBus:
     async def publish(self, message: Message, *, expected_last: int | None = None) -> PublishAck:
         """Write one message."""
         stream = self._core.taking(message.subject)
-        if stream.duplicate(message) is not None:
-            return PublishAck(
-                stream=stream.spec.name, sequence=stream.duplicate(message) or 0, duplicate=True
-            )
+        stream.check_last(expected_last)
+        if (known := stream.duplicate(message)) is not None:
+            return PublishAck(stream=stream.spec.name, sequence=known, duplicate=True)
         return self._core.append(stream, [_traced(message)], expected_last)
 
     async def publish_batch(

@@ -55,13 +55,17 @@ class MemoryStream:
     ) -> PublishAck:
         """Store all messages or none."""
         self._expire(now)
-        if expected_last is not None and expected_last != self.last_sequence:
-            raise ConflictError(f"wrong last sequence: {self.last_sequence}")
+        self.check_last(expected_last)
         self._check_size(messages)
         for message in messages:
             self._store(message, now)
         self._trim()
         return PublishAck(stream=self.spec.name, sequence=self.last_sequence)
+
+    def check_last(self, expected: int | None) -> None:
+        """Raise ConflictError if the stream's last sequence is not the expected one."""
+        if expected is not None and expected != self.last_sequence:
+            raise ConflictError(f"wrong last sequence: {self.last_sequence}")
 
     def duplicate(self, message: Message) -> int | None:
         """Return where a message with the same id stands, if it came within the window."""

@@ -1,8 +1,9 @@
 """Pulling from JetStream: own subscription and raw pull requests.
 
 Twice as fast as the client library's `fetch`, and nothing is taken from the broker but
-what a `fetch` returns: first a request that does not wait takes what is there; only if
-there is nothing, a request for one message waits. Pull subjects: NATS ADR-13.
+what a `fetch` returns: a request with both `no_wait` and `expires` waits for messages, takes
+those that are there in one go and is then over. (With `no_wait` alone, nats-server 2.15
+never answers while the consumer is at `max_ack_pending`.) Pull subjects: NATS ADR-13.
 """
 
 import asyncio
@@ -24,6 +25,12 @@ SLICE_S: Final = 5.0
 
 GRACE_S: Final = 1.0
 PAUSE_S: Final = 0.1
+GLANCE_S: Final = 0.01
+"""What a fetch that does not wait waits."""
+
+SETTLE_S: Final = 0.05
+"""Longest silence between two messages of one answer."""
+
 _V1_TOKENS: Final = 9
 _NO_MESSAGES: Final = "404"
 _EXPIRED: Final = "408"
@@ -112,48 +119,52 @@ class PullInbox:
         async with self._lock:
             deadline = time.monotonic() + wait_s
             while True:
-                if self._subscription is None:
-                    raise BusUnavailableError("this puller is closed")
                 remaining_s = deadline - time.monotonic()
                 await self._link.ready(max(remaining_s, PAUSE_S))
-                if messages := await self._ask(most, 0.0):
+                if self._subscription is None:
+                    raise BusUnavailableError("this puller is closed")
+                if messages := await self._ask(most, min(max(remaining_s, GLANCE_S), SLICE_S)):
                     return messages
-                remaining_s = deadline - time.monotonic()
-                if remaining_s <= 0:
+                if time.monotonic() >= deadline:
                     return []
-                if messages := await self._ask(1, min(remaining_s, SLICE_S)):
-                    return messages
 
     async def _ask(self, most: int, wait_s: float) -> list[Msg]:
-        """Send one pull request and collect until it is answered in full."""
-        if not self._buffer:
-            since = time.monotonic()
-            generation = self._link.generation
-            self._number += 1
-            self._status = None
-            request: dict[str, int | bool] = {"batch": most}
-            if wait_s:
-                request["expires"] = int(wait_s * 1e9)
-            else:
-                request["no_wait"] = True
-            await self._send(request)
-            limit = since + wait_s + GRACE_S
-            while len(self._buffer) < most and self._status is None:
-                if self._link.generation != generation or self._subscription is None:
-                    return self._take(most)
-                self._wake.clear()
-                try:
-                    async with asyncio.timeout(limit - time.monotonic()):
-                        await self._wake.wait()
-                except TimeoutError:
-                    if self._buffer:
-                        break
-                    self._link.check_denied(self._next, since)
-                    raise BusUnavailableError("no answer to a pull") from None
-                self._link.check_denied(self._next, since)
-            if not self._buffer:
-                await self._judge()
+        """Send one pull request and collect until it is answered in full.
+
+        What an earlier request, cancelled meanwhile, brought in is returned first.
+        """
+        if self._buffer:
+            return self._take(most)
+        since = time.monotonic()
+        generation = self._link.generation
+        self._number += 1
+        self._status = None
+        await self._send({"batch": most, "expires": int(wait_s * 1e9), "no_wait": True})
+        while len(self._buffer) < most and self._status is None:
+            if self._link.generation != generation or self._subscription is None:
+                break
+            if not await self._woken(since + wait_s + GRACE_S):
+                break
+            self._link.check_denied(self._next, since)
+        if not self._buffer and self._status is not None:
+            await self._judge(since + wait_s)
         return self._take(most)
+
+    async def _woken(self, until: float) -> bool:
+        """Wait for anything to happen; False if the request has given all it will give."""
+        got = len(self._buffer)
+        if got:
+            # At `max_ack_pending` a request that gave something stays open: don't wait for it.
+            until = min(until, time.monotonic() + SETTLE_S)
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(until - time.monotonic()):
+                await self._wake.wait()
+        except TimeoutError:
+            if not got:
+                raise BusUnavailableError("no answer to a pull") from None
+            return False
+        return True
 
     def _take(self, most: int) -> list[Msg]:
         buffer = self._buffer
@@ -164,18 +175,17 @@ class PullInbox:
             self._next, msgspec.json.encode(request), reply=f"{self._inbox}.{self._number}"
         )
 
-    async def _judge(self) -> None:
+    async def _judge(self, until: float) -> None:
         """Turn a status without messages into a pause or an error."""
         status, text = self._status or ("", "")
-        if status in {_NO_MESSAGES, _EXPIRED, ""}:
-            return
         if status == _NO_RESPONDER or "Deleted" in text:
             # Raises NotFoundError if the consumer does not exist.
             await self._link.api(f"CONSUMER.INFO.{self._stream}.{self._consumer}")
-        elif status != _CONFLICT:
+        elif status not in {_NO_MESSAGES, _EXPIRED, _CONFLICT}:
             raise BusError(f"pull refused: {status} {text}")
-        # At max_ack_pending, or the leader moves: ask again a little later.
-        await asyncio.sleep(PAUSE_S)
+        if (left_s := until - time.monotonic()) > 0:
+            # Answered early: others wait for the same messages, or the leader moves.
+            await asyncio.sleep(min(left_s, PAUSE_S))
 
 
 class NatsDelivery:
