@@ -10,8 +10,8 @@ from drivewake.eventstore.store import Batch, NewEvent
 
 MAX_ID_CHARACTERS: Final = 500
 """Head ids stand in a B-tree, whose entries end at 2,704 bytes; tenant and kind share it."""
-MAX_DOCUMENT_BYTES: Final = 64 << 20
-"""Far above any message of ours, far below the 1 GiB at which Postgres ends."""
+MAX_EVENT_BYTES: Final = 512 << 10
+"""Data and metadata together: the event must fit into a message of the broker, 1 MiB."""
 
 
 class Poison(msgspec.Struct, frozen=True):
@@ -35,14 +35,22 @@ def find_poison(batch: Batch) -> Poison | None:
         fault = _text_fault(text)
         if fault is not None:
             return Poison(fault, ())
-    return find_long_id(batch)
+    return find_oversize(batch)
 
 
-def find_long_id(batch: Batch) -> Poison | None:
-    """Return what is wrong with a batch whose head ids are too long to be stored reliably.
+def find_oversize(batch: Batch) -> Poison | None:
+    """Return what is too large in a batch, None if nothing is.
 
-    Postgres refuses them by their compressed size: what it accepts once it may not accept again.
+    Postgres would take such an event, but nobody could publish it; and such a head id it
+    refuses only by its compressed size. So this is asked before every append.
     """
+    large = [
+        event.key
+        for event in _events(batch)
+        if len(event.data) + len(event.metadata) > MAX_EVENT_BYTES
+    ]
+    if large:
+        return Poison(f"an event is larger than {MAX_EVENT_BYTES} bytes", tuple(large))
     if any(len(write.id) > MAX_ID_CHARACTERS for write in batch.heads):
         return Poison(f"a head id is longer than {MAX_ID_CHARACTERS} characters", ())
     return None
@@ -87,8 +95,6 @@ def _text_fault(text: str) -> str | None:
 
 
 def _json_fault(document: bytes) -> str | None:
-    if len(document) > MAX_DOCUMENT_BYTES:
-        return f"a document is larger than {MAX_DOCUMENT_BYTES} bytes"
     try:
         document.decode()
         msgspec.json.decode(document)

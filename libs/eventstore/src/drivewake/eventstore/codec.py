@@ -10,6 +10,7 @@ import uuid
 
 import msgspec
 
+from drivewake.contracts import subjects
 from drivewake.contracts.events import Event, decode_event
 from drivewake.eventstore.store import NewEvent, StoredEvent
 
@@ -23,11 +24,20 @@ _METADATA_FIELDS = tuple(
 )
 
 
+class _Trace(msgspec.Struct):
+    traceparent: str = ""
+
+
+_trace_decoder = msgspec.json.Decoder(_Trace)
+
+
 def new_event(event: Event) -> NewEvent:
     """Return the event ready to append; its `id` must be the key, as a UUID in text.
 
-    Position and lane are the store's to give: those of `event` are ignored.
+    Position and lane are the store's to give: those of `event` are ignored. Raises
+    InvalidIdError if the tenant or the type cannot stand in a subject.
     """
+    subjects.event(event.tenant, event.type)  # what could not be published is not stored
     metadata = {
         name: value
         for name in _METADATA_FIELDS
@@ -69,6 +79,13 @@ def envelope(stored: StoredEvent) -> bytes:
             b"}",
         )
     )
+
+
+def traceparent_of(stored: StoredEvent) -> str:
+    """Return the trace that the event belongs to, empty without one."""
+    if b'"traceparent"' not in stored.metadata:
+        return ""
+    return _trace_decoder.decode(stored.metadata).traceparent
 
 
 def to_event(stored: StoredEvent) -> Event:

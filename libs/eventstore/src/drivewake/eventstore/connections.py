@@ -59,6 +59,10 @@ LEASE: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
+PROJECTOR: Final[Mapping[str, str]] = MappingProxyType(
+    {**_KEEPALIVE, "application_name": "drivewake-projector"}
+)
+
 _SCHEMA_OR_RIGHTS: Final = (
     asyncpg.SyntaxOrAccessError,  # class 42: no such table, function or column; no privilege
     asyncpg.InvalidAuthorizationSpecificationError,

@@ -9,6 +9,7 @@ from typing import Final
 
 from drivewake.eventstore.connections import (
     LEASE,
+    AnyConnection,
     Connection,
     Pool,
     borrowed,
@@ -36,7 +37,7 @@ class PostgresCoordination:
         connection = await connect(self._dsn, LEASE)
         try:
             async with translated():
-                await _lock(connection, name, lane)
+                await hold_lock(connection, name, lane)
             yield _SessionLease(connection)
         finally:
             with suppress(Exception):
@@ -71,8 +72,12 @@ class _SessionLease:
         self._checked_s = time.monotonic()
 
 
-async def _lock(connection: Connection, name: str, lane: int) -> None:
-    """Ask until the lock is ours; asking keeps the session from being idle for too long."""
+async def hold_lock(connection: AnyConnection, name: str, lane: int) -> None:
+    """Ask until the lock is the session's; it is given back by ending the session.
+
+    Asking again and again, not waiting in the database: that keeps the session from being
+    idle for too long, and ends when the task does.
+    """
     while True:
         if await connection.fetchval(_SQL["try_lock"], lock_number(name), lane):
             return

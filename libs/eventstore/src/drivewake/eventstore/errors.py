@@ -8,7 +8,8 @@
         ├── KeyTakenError           a key is stored in another lane; nothing was written
         ├── StoreMismatchError      schema or privileges are not what this version needs
         ├── StoreBehindError        the store lacks positions that readers have already seen
-        └── ProjectionVersionError  another version of the projection is live
+        ├── ForeignMessageError     the stream's end was not written by this lane's relay
+        └── ProjectionFailedError   a projection could not apply an event
 
 The docstring of a class is its default message.
 """
@@ -72,5 +73,9 @@ class StoreBehindError(StoreError):
     """The store's head is behind what was already read from it: it was restored to older data."""
 
 
-class ProjectionVersionError(StoreError):
-    """Another version of this projection is live."""
+class ForeignMessageError(StoreError):
+    """The last message of DRIVE_EVENT was not written by the relay of this lane."""
+
+
+class ProjectionFailedError(StoreError):
+    """A projection could not apply an event: the fault is in its code."""

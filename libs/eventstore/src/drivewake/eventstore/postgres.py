@@ -8,6 +8,7 @@ recognise what had been committed after all.
 
 import asyncio
 import datetime as dt
+import time
 import uuid
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,7 +16,8 @@ from typing import Final, Self
 
 import asyncpg
 
-from drivewake.eventstore.checks import find_long_id, find_poison
+from drivewake.eventstore import metrics
+from drivewake.eventstore.checks import find_oversize, find_poison
 from drivewake.eventstore.connections import (
     READER,
     WRITER,
@@ -111,17 +113,23 @@ class PostgresStore(PostgresCoordination):
         events = [*batch.events, *(mark.then for mark in batch.marks if mark.then is not None)]
         if not (events or batch.heads or batch.marks or batch.applied):
             return Appended(first_position=0, stored=0)
-        if (poison := find_long_id(batch)) is not None:
-            raise PoisonError(poison.reason)
+        if (poison := find_oversize(batch)) is not None:
+            raise PoisonError(poison.reason, poison.keys)
         await self._months.of_keys(event.key for event in events)
+        started_s = time.perf_counter()
         try:
             async with borrowed(self._writers) as connection, connection.transaction():
-                return await _append(connection, batch)
+                result = await _append(connection, batch)
         except PoisonError as error:
             poison = find_poison(batch)
             if poison is None:
                 raise
             raise PoisonError(poison.reason, poison.keys) from error
+        metrics.APPEND_S.observe(time.perf_counter() - started_s)
+        metrics.APPEND_SIZE.observe(len(events))
+        metrics.APPENDED.add(result.stored, outcome="stored")
+        metrics.APPENDED.add(len(result.duplicates), outcome="duplicate")
+        return result
 
     async def heads(self, tenant: str, kind: str, ids: Collection[str]) -> Mapping[str, Head]:
         """See store.HeadReader."""

@@ -361,8 +361,9 @@ class EventStoreContract:
             {"data": b"{"},
             {"data": b"[" * 100_000 + b"]" * 100_000},
             {"metadata": b""},
+            {"data": b'"' + b"x" * (512 << 10) + b'"'},
         ],
-        ids=["nul", "surrogate", "not utf-8", "nul in json", "truncated", "deep", "empty"],
+        ids=["nul", "surrogate", "not utf-8", "nul in json", "truncated", "deep", "empty", "large"],
     )
     async def test_poison_is_named_and_nothing_is_written(
         self, store: EventStore, fault: dict[str, object]

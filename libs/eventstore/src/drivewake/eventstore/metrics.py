@@ -1,0 +1,29 @@
+"""What the store's readers and writers tell about themselves."""
+
+from typing import Final
+
+from drivewake.runtime.metrics import SIZE_BUCKETS, Counter, Gauge, Histogram
+
+APPENDED: Final = Counter(
+    "store_events",
+    meaning="Events given to the store, by what became of them.",
+    labels={"outcome": ("stored", "duplicate")},
+)
+APPEND_S: Final = Histogram(
+    "store_append", meaning="Time from giving a batch to the store until it is durable."
+)
+APPEND_SIZE: Final = Histogram(
+    "store_append_size", unit="", meaning="Events in a batch.", buckets=SIZE_BUCKETS
+)
+RELAYED: Final = Counter("relay_events", meaning="Events published to DRIVE_EVENT.")
+RELAY_LAG: Final = Gauge("relay_lag", meaning="Events stored and not yet published.")
+RELAY_TROUBLE: Final = Counter(
+    "relay_trouble",
+    meaning="Publishing attempts that failed and were made again.",
+    labels={"reason": ("conflict", "bus", "store")},
+)
+PROJECTED: Final = Counter("projection_events", meaning="Events applied by projections.")
+PROJECTION_LAG: Final = Gauge(
+    "projection_lag",
+    meaning="Events stored and not yet applied, of the projection that is furthest behind.",
+)

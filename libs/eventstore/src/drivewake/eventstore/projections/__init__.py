@@ -1,0 +1,1 @@
+"""Read models that come with the store."""

@@ -1,0 +1,264 @@
+"""The relay: from the store to DRIVE_EVENT, in the store's order, each event once.
+
+The stream itself is the checkpoint. Every message carries its position, and is published only
+if the stream's last sequence is the one that was read together with the last position: so a
+relay that was paused, or a second one, is refused by the broker, and whoever was refused reads
+the stream's end again and goes on from there. A stored checkpoint serves only when the stream
+is empty, because all in it grew old.
+
+Nothing is dropped: without a broker, or with a full stream, the relay waits and tries again.
+"""
+
+import asyncio
+import functools
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Final, Protocol
+
+import msgspec
+
+from drivewake.contracts import subjects
+from drivewake.contracts.events import EVENT_CONTENT_TYPE, POSITION_HEADER
+from drivewake.eventstore import metrics
+from drivewake.eventstore.codec import envelope, traceparent_of
+from drivewake.eventstore.errors import (
+    ForeignMessageError,
+    StoreBehindError,
+    StoreUnavailableError,
+)
+from drivewake.eventstore.follower import POLL_S
+from drivewake.eventstore.store import Coordination, EventReader, Lease, StoredEvent
+from drivewake.eventstore.waiting import Retry, unless_stopped
+from drivewake.runtime.bus import Doorbell, Message, Publisher, StreamReader
+from drivewake.runtime.clock import Clock, SystemClock
+from drivewake.runtime.errors import BusUnavailableError, ConflictError, StreamFullError
+from drivewake.runtime.lifecycle import Stop
+from drivewake.runtime.logging import get_logger
+
+NAME: Final = "relay"
+BATCH_EVENTS: Final = 1_000
+"""As many as one atomic batch takes."""
+BATCH_BYTES: Final = 8 << 20
+SAVE_S: Final = 1.0
+
+_log = get_logger(__name__)
+
+
+class Store(EventReader, Coordination, Protocol):
+    """What the relay needs of the store."""
+
+
+class Bus(Publisher, StreamReader, Doorbell, Protocol):
+    """What the relay needs of the bus."""
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the relay stands: position in the lane, last sequence of the stream."""
+
+    position: int
+    sequence: int
+
+
+class Relay:
+    """Publishes one lane. Several may run: one works, the others wait for its lock."""
+
+    def __init__(
+        self,
+        store: Store,
+        bus: Bus,
+        *,
+        lane: int = 0,
+        clock: Clock | None = None,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store = store
+        self._bus = bus
+        self._lane = lane
+        self._clock = clock or SystemClock()
+        self._beat = beat
+        self._saved_s = 0.0
+        self._saved_position = -1
+        self._ahead: tuple[int, asyncio.Task[Sequence[StoredEvent]]] | None = None
+
+    async def run(self, stop: Stop) -> None:
+        """Relay until the stop.
+
+        Raises what no waiting repairs: StoreBehindError (the store was restored to older data
+        than downstream has seen), ForeignMessageError, StoreMismatchError, errors of the bus
+        about permissions and sizes.
+        """
+        retry = Retry(stop)
+        while not stop.requested:
+            try:
+                async with AsyncExitStack() as stack:
+                    lock = self._store.exclusive(NAME, self._lane)
+                    lease = await unless_stopped(stop, stack.enter_async_context(lock))
+                    if lease is not None:
+                        await self._work(lease, stop, retry)
+            except StoreUnavailableError as error:
+                self._trouble("store", error)
+                await retry.wait()
+            finally:
+                self._forget_ahead()
+
+    async def _work(self, lease: Lease, stop: Stop, retry: Retry) -> None:
+        """Relay while the lease holds and nothing but the bus is in trouble."""
+        place: Place | None = None
+        while not stop.requested:
+            self._beat()
+            await lease.check()
+            try:
+                if place is None:
+                    place = await self._resume()
+                place = await self._step(place)
+            except ConflictError as error:
+                self._trouble("conflict", error)
+                place = None
+            except (BusUnavailableError, StreamFullError) as error:
+                # What was in flight may arrive yet: only the stream can tell.
+                self._trouble("bus", error)
+                place = None
+                await retry.wait()
+            else:
+                retry.reset()
+
+    async def _resume(self) -> Place:
+        """Read where the stream ends.
+
+        Its sequence first: what comes between is then a conflict and not a repetition.
+        """
+        sequence = await self._bus.last_sequence(subjects.EVENT.name)
+        last = await self._bus.last(subjects.EVENT.name)
+        if last is None:
+            position = await self._store.checkpoint(NAME, self._lane)
+        else:
+            position = position_of(last.headers.get(POSITION_HEADER, ""), self._lane)
+        head = await self._store.last_position(self._lane)
+        if head < position:
+            raise StoreBehindError(
+                f"downstream has seen position {position} of lane {self._lane}, "
+                f"the store ends at {head}: it was restored to older data"
+            )
+        _log.info("relay resumes", action="relay_resume", position=position, head=head)
+        return Place(position=position, sequence=sequence)
+
+    async def _step(self, place: Place) -> Place:
+        """Publish the next batch, or wait for news; return the new place."""
+        events = await self._next(place.position)
+        if not events:
+            metrics.RELAY_LAG.set(0)
+            await self._save(place.position)
+            await self._bus.wait(subjects.DOORBELL, POLL_S)
+            return place
+        if len(events) == BATCH_EVENTS:
+            self._read_ahead(events[-1].position)
+            metrics.RELAY_LAG.set(await self._store.last_position(self._lane) - place.position)
+        for chunk in chunks(events):
+            place = await self._publish(chunk, place)
+        if self._clock.monotonic_s() - self._saved_s >= SAVE_S:
+            await self._save(place.position)
+        return place
+
+    async def _publish(self, events: Sequence[StoredEvent], place: Place) -> Place:
+        messages = [message(event) for event in events]
+        try:
+            ack = await self._bus.publish_batch(messages, expected_last=place.sequence)
+        except ConflictError:
+            if await self._resume() != place:
+                raise
+            # The stream has not moved: it is the ids that it knows, of messages that are no
+            # longer there. One by one, it takes what it does not know and skips the rest.
+            return await self._publish_singly(messages, events, place)
+        metrics.RELAYED.add(len(events))
+        return Place(position=events[-1].position, sequence=ack.sequence)
+
+    async def _publish_singly(
+        self, messages: Sequence[Message], events: Sequence[StoredEvent], place: Place
+    ) -> Place:
+        sequence = place.sequence
+        for one in messages:
+            ack = await self._bus.publish(one, expected_last=sequence)
+            if not ack.duplicate:
+                sequence = ack.sequence
+                metrics.RELAYED.add()
+        return Place(position=events[-1].position, sequence=sequence)
+
+    async def _save(self, position: int) -> None:
+        if position != self._saved_position:
+            await self._store.save_checkpoint(NAME, self._lane, position)
+            self._saved_position = position
+        self._saved_s = self._clock.monotonic_s()
+
+    async def _next(self, after: int) -> Sequence[StoredEvent]:
+        if self._ahead is not None and self._ahead[0] == after:
+            _, task = self._ahead
+            self._ahead = None
+            return await task
+        self._forget_ahead()
+        return await self._store.read(self._lane, after, BATCH_EVENTS)
+
+    def _read_ahead(self, after: int) -> None:
+        """Let the database prepare the next batch while the broker writes this one."""
+        reading = self._store.read(self._lane, after, BATCH_EVENTS)
+        self._ahead = after, asyncio.ensure_future(reading)
+
+    def _forget_ahead(self) -> None:
+        if self._ahead is not None:
+            _, task = self._ahead
+            task.cancel()
+            task.add_done_callback(_hear_out)
+            self._ahead = None
+
+    def _trouble(self, reason: str, error: Exception) -> None:
+        metrics.RELAY_TROUBLE.add(reason=reason)
+        _log.warning("relay tries again", action="relay_retry", reason=reason, error=str(error))
+
+
+def position_of(header: str, lane: int) -> int:
+    """Return the position in a message's header, `{lane}:{position}`."""
+    found, _, position = header.partition(":")
+    if found != str(lane) or not position.isascii() or not position.isdigit():
+        raise ForeignMessageError
+    return int(position)
+
+
+def message(event: StoredEvent) -> Message:
+    """Return the message that downstream receives."""
+    headers = {
+        "Content-Type": EVENT_CONTENT_TYPE,
+        POSITION_HEADER: f"{event.lane}:{event.position}",
+    }
+    if traceparent := traceparent_of(event):
+        headers["traceparent"] = traceparent
+    return Message(
+        subject=_subject(event.tenant, event.type),
+        data=envelope(event),
+        headers=headers,
+        id=str(event.key),
+    )
+
+
+def chunks(events: Sequence[StoredEvent]) -> Sequence[Sequence[StoredEvent]]:
+    """Split what was read so that no batch is larger than the broker's buffers like."""
+    if sum(len(event.data) for event in events) <= BATCH_BYTES:
+        return [events]
+    found: list[list[StoredEvent]] = [[]]
+    size = 0
+    for event in events:
+        if found[-1] and size + len(event.data) > BATCH_BYTES:
+            found.append([])
+            size = 0
+        found[-1].append(event)
+        size += len(event.data)
+    return found
+
+
+def _hear_out(task: asyncio.Task[Sequence[StoredEvent]]) -> None:
+    """Take the failure of a read that nobody wants any more."""
+    if not task.cancelled():
+        task.exception()
+
+
+@functools.lru_cache(maxsize=4096)
+def _subject(tenant: str, event_type: str) -> str:
+    return subjects.event(tenant, event_type)
