@@ -1,7 +1,12 @@
 """Gathers what the verdict is given: git's tree, the ledger, the store, what downstream got."""
 
+import contextlib
+
+import asyncpg
+
 from drivewake.contracts.events import decode_event
 from drivewake.eventstore.codec import envelope
+from drivewake.eventstore.projections.current_tree import paths
 from drivewake.eventstore.store import MAX_READ_EVENTS, EventReader
 from drivewake.lab.demo.downstream import gap_of, seen
 from drivewake.lab.demo.verdict import Seen
@@ -29,3 +34,20 @@ class Stored:
                     self.gaps.append(gap)
             if len(batch) < MAX_READ_EVENTS:
                 return
+
+
+async def projected_tree(dsn: str, tenant: str, folder: str) -> dict[str, str]:
+    """Return path to SHA-256 of the live files below a folder, as the projection has them.
+
+    Two files at one path are a fault of the tree, so the second stands under another name.
+    """
+    tree: dict[str, str] = {}
+    connection = await asyncpg.connect(dsn)
+    with contextlib.suppress(asyncpg.UndefinedTableError):  # before the projection's first start
+        for placed in await paths(connection, tenant, root=folder):
+            path = "/".join(placed.path)
+            if path in tree:
+                path = f"{path} (another, {placed.node.file})"
+            tree[path] = placed.node.sha256 or "no content"
+    await connection.close()
+    return tree

@@ -40,11 +40,12 @@ class Google:
         """Close the session."""
         await self._session.close()
 
-    async def act(self, actor: str, actions: Sequence[dict[str, Any]]) -> None:
-        """Let a person do things in order."""
+    async def act(self, actor: str, actions: Sequence[dict[str, Any]]) -> list[str]:
+        """Let a person do things in order; return the id of each file concerned."""
         body = msgspec.msgpack.encode({"actor": actor, "actions": actions})
         headers = {"Content-Type": "application/msgpack"}
-        await self._call("POST", "actions", data=body, headers=headers)
+        done = await self._call("POST", "actions", data=body, headers=headers)
+        return [result["id"] for result in done["results"]]
 
     async def ledger(self, log: str, after: int = 0) -> "Ledger":
         """Return what the ledger holds of one change log, from fact number `after` on."""

@@ -58,11 +58,11 @@ class Replay:
         self._cast = Cast()
         self.last_commit = ""
 
-    async def prepare(self) -> None:
-        """Make the folder that everything happens in, shared with all people."""
+    async def prepare(self) -> str:
+        """Make the folder that everything happens in, shared with all people; return its id."""
         people = ACCOUNTS[1:]
         shares = [{"type": "user", "role": "writer", "emailAddress": email} for email in people]
-        await self._google.act(
+        folder, _ = await self._google.act(
             OWNER,
             [
                 {"op": "create_folder", "name": "repository", "ref": FOLDER_REF},
@@ -70,6 +70,7 @@ class Replay:
             ],
         )
         self._progress.actions += 2
+        return folder
 
     async def run(
         self,

@@ -13,13 +13,12 @@ import msgspec
 
 from drivewake.contracts import subjects
 from drivewake.contracts.records import ChannelRecord, LogRecord
-from drivewake.eventstore.errors import StoreUnavailableError
 from drivewake.eventstore.postgres import PostgresStore
 from drivewake.lab.demo.browser import consent
 from drivewake.lab.demo.crash import Crashes
 from drivewake.lab.demo.downstream import Downstream
-from drivewake.lab.demo.evidence import Stored
-from drivewake.lab.demo.google import Google, Ledger
+from drivewake.lab.demo.evidence import Stored, projected_tree
+from drivewake.lab.demo.google import Google
 from drivewake.lab.demo.replay import OWNER, Replay
 from drivewake.lab.demo.screen import Progress, Screen
 from drivewake.lab.demo.stack import DATABASE, Stack
@@ -32,6 +31,7 @@ from drivewake.runtime.nats import NatsBus, connect
 LIVE_DEADLINE_S: Final = 30.0
 SETTLE_DEADLINE_S: Final = 90.0
 LOOK_EVERY_S: Final = 0.25
+TENANT: Final = "default"
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ class Run:
             downstream = Downstream(await self._bus(open_, "downstream"))
             replay = Replay(history, google, self.progress, self._clock)
             with self._stage("connect"):
-                await replay.prepare()
+                folder = await replay.prepare()
                 await self._connect()
                 await self._until_live(operator)
             self.progress.of_commits = history.count(self._options.limit)
@@ -90,7 +90,7 @@ class Run:
                 with self._stage("replay"):
                     await self._replay(replay, crashes)
                 with self._stage("settle"):
-                    evidence = await self._settle(google, downstream, replay.expected_tree())
+                    evidence = await self._settle(google, downstream, replay, folder)
         return Outcome(evidence, self._stages_s, self.progress.actions, self.progress.commits)
 
     async def _bus(self, open_: AsyncExitStack, user: str) -> NatsBus:
@@ -116,7 +116,7 @@ class Run:
         headers = {"Authorization": f"Bearer {self._stack.operator_token}"}
         async with (
             aiohttp.ClientSession() as session,
-            session.post(url, json={"tenant": "default"}, headers=headers) as answer,
+            session.post(url, json={"tenant": TENANT}, headers=headers) as answer,
         ):
             if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED):
                 raise DemoError(f"auth gave no connect link: {answer.status}")
@@ -165,39 +165,30 @@ class Run:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _settle(
-        self, google: Google, downstream: Downstream, expected_tree: dict[str, str]
+        self, google: Google, downstream: Downstream, replay: Replay, folder: str
     ) -> Evidence:
         """Look at the evidence until it satisfies, at most until the deadline."""
         deadline_s = self._clock.monotonic_s() + SETTLE_DEADLINE_S
         dsn = self._stack.postgres.dsn(DATABASE)
+        expected_tree = replay.expected_tree()
         async with PostgresStore.open(dsn) as store:
             stored = Stored(store)
             while True:
                 ledger = await google.ledger(OWNER)
-                evidence = await self._look(stored, ledger, downstream, expected_tree)
+                await stored.catch_up()
+                evidence = Evidence(
+                    expected_tree=expected_tree,
+                    tree=await projected_tree(dsn, TENANT, folder),
+                    facts=ledger.facts,
+                    taken=ledger.taken(),
+                    stored=stored.events,
+                    downstream=tuple(downstream.received),
+                    gaps=stored.gaps,
+                )
                 late = self._clock.monotonic_s() >= deadline_s
                 if late or all(line.holds for line in judge(evidence)):
                     return evidence
                 await asyncio.sleep(LOOK_EVERY_S)
-
-    async def _look(
-        self,
-        stored: Stored,
-        ledger: Ledger,
-        downstream: Downstream,
-        expected_tree: dict[str, str],
-    ) -> Evidence:
-        with contextlib.suppress(StoreUnavailableError):  # it may be starting again
-            await stored.catch_up()
-        return Evidence(
-            expected_tree=expected_tree,
-            tree={},
-            facts=ledger.facts,
-            taken=ledger.taken(),
-            stored=stored.events,
-            downstream=list(downstream.received),
-            gaps=stored.gaps,
-        )
 
 
 async def _first(
