@@ -4,7 +4,9 @@
 """
 
 import base64
+import contextlib
 import datetime as dt
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from drivewake.contracts.rpc import Refusal, TokenReply, TokenRequest
 from drivewake.contracts.signals import SIGNALS, Signal
 from drivewake.lab.google.serve import RunningGoogle, start_google
 from drivewake.lab.google.world import Options
-from drivewake.lab.servers import ManagedProcess, free_port
+from drivewake.lab.servers import ManagedProcess, NatsServer, free_port
 from drivewake.runtime.bus import Entry, Message, Puller
 from drivewake.runtime.nats import NatsBus, connect
 from drivewake.runtime.provision import provision
@@ -90,7 +92,7 @@ class World:
 
     async def connection(self, email: str, status: Status = "active") -> Subject:
         """Make (or move to a state) the connection of a person, with a live log."""
-        if email not in self._emails.values():
+        if email not in self.google.world.state.users:
             self.google.call(self.google.world.add_user, email)
         connection = email.partition("@")[0]
         self._emails[connection] = email
@@ -243,16 +245,36 @@ def google() -> Iterator[RunningGoogle]:
         yield running
 
 
-@pytest.fixture
-async def world(
-    nats_url: str, prefix: str, google: RunningGoogle, tmp_path: Path
+@contextlib.asynccontextmanager
+async def provisioned(
+    nats_url: str, prefix: str, google: RunningGoogle, directory: Path
 ) -> AsyncIterator[World]:
     """A provisioned installation without a webhook yet."""
     bus = await connect(name="test", url=nats_url, prefix=prefix)
     await provision(bus, scale=0.01)
-    made = World(bus, google, tmp_path, nats_url)
+    made = World(bus, google, directory, nats_url)
     await bus.serve("auth", subjects.TOKEN_RPC_ALL, made.answer_token, concurrency=8)
     try:
         yield made
     finally:
         await made.close()
+
+
+@pytest.fixture
+async def world(
+    nats_url: str, prefix: str, google: RunningGoogle, tmp_path: Path
+) -> AsyncIterator[World]:
+    """An installation of a test's own."""
+    async with provisioned(nats_url, prefix, google, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+async def shared_world(
+    nats_server: NatsServer, google: RunningGoogle, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    """An installation that the tests of one file share."""
+    prefix = f"t{secrets.token_hex(4)}"
+    directory = tmp_path_factory.mktemp("webhook")
+    async with provisioned(nats_server.url, prefix, google, directory) as made:
+        yield made
