@@ -13,8 +13,9 @@ from drivewake.lab.demo.browser import ConsentError
 from drivewake.lab.demo.google import ControlError
 from drivewake.lab.demo.replay import ACCOUNTS
 from drivewake.lab.demo.report import figures, how_to_look
-from drivewake.lab.demo.run import DemoError, Options, Outcome, Run
+from drivewake.lab.demo.run import Options, Outcome, Run
 from drivewake.lab.demo.screen import Screen
+from drivewake.lab.demo.session import DemoError
 from drivewake.lab.demo.stack import Stack
 from drivewake.lab.demo.verdict import judge
 from drivewake.lab.scenarios.git import GitError, GitHistory
