@@ -12,7 +12,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.spec import Components, SecurityScheme
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.types import ControllerRouterHandler, ExceptionHandlersMap
 from pydantic import SecretStr
 
@@ -138,7 +138,7 @@ def public_handlers(
 
     @get("/v1/connect", summary="Go to Google to connect an account", status_code=HTTPStatus.FOUND)
     async def connect(
-        request: Request[Any, Any, Any], link: str = "", tenant: str = ""
+        request: Request[Any, Any, Any], link: FromQuery[str] = "", tenant: FromQuery[str] = ""
     ) -> Response[Any]:
         """Redirect to Google's consent page: with a link, or as an operator for a tenant."""
         if not link:
@@ -156,10 +156,10 @@ def public_handlers(
     @get("/v1/callback", summary="Come back from Google", status_code=HTTPStatus.SEE_OTHER)
     async def callback(
         request: Request[Any, Any, Any],
-        sign_in: Annotated[str, Parameter(query="state")] = "",
-        code: str = "",
-        error: str = "",
-        iss: str = "",
+        sign_in: Annotated[str, QueryParameter(name="state")] = "",
+        code: FromQuery[str] = "",
+        error: FromQuery[str] = "",
+        iss: FromQuery[str] = "",
     ) -> Response[Any]:
         """End a sign-in; every answer is a page for a person, or leads to one."""
         back = Return(
@@ -207,24 +207,24 @@ def operator_handlers(
         responses={**_WITH_400, **_responses(HTTPStatus.CONFLICT)},
         summary="Make a tenant",
     )
-    async def add_tenant(data: NewTenant) -> Tenant:
+    async def add_tenant(data: JSONBody[NewTenant]) -> Tenant:
         return await desk.add_tenant(data.id, data.name)
 
     @post("/connections", responses=_WITH_400, summary="Get a link that connects an account")
-    async def add_connection(data: NewConnection) -> ConnectLink:
+    async def add_connection(data: JSONBody[NewConnection]) -> ConnectLink:
         return link_to(await desk.link(data.tenant))
 
     @get("/connections", responses=_WITH_400, summary="List connections")
     async def list_connections(
-        tenant: str | None = None,
-        after: Annotated[str, Parameter(max_length=64)] = "",
-        limit: Annotated[int, Parameter(ge=1, le=MAX_PAGE)] = 100,
+        tenant: FromQuery[str | None] = None,
+        after: Annotated[str, QueryParameter(max_length=64)] = "",
+        limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 100,
     ) -> ConnectionPage:
         found = await desk.connections(tenant, after, limit)
         return ConnectionPage(found, found[-1].id if len(found) == limit else None)
 
     @get("/connections/{connection:str}", responses=_WITH_404, summary="Show a connection")
-    async def show_connection(connection: str) -> ConnectionView:
+    async def show_connection(connection: FromPath[str]) -> ConnectionView:
         return await desk.connection(connection)
 
     @post(
@@ -232,7 +232,7 @@ def operator_handlers(
         responses=_WITH_404,
         summary="Get a link for the same principal to come back",
     )
-    async def reauthorize(connection: str) -> ConnectLink:
+    async def reauthorize(connection: FromPath[str]) -> ConnectLink:
         return link_to(await desk.reauthorize(connection))
 
     @post(
@@ -241,7 +241,7 @@ def operator_handlers(
         summary="End a connection",
         status_code=HTTPStatus.ACCEPTED,
     )
-    async def revoke(connection: str) -> ConnectionView:
+    async def revoke(connection: FromPath[str]) -> ConnectionView:
         return await desk.revoke(connection)
 
     @put(
@@ -249,7 +249,7 @@ def operator_handlers(
         responses=_WITH_400,
         summary="Choose the folders whose activity is read",
     )
-    async def watch(connection: str, data: WatchedFolders) -> ConnectionView:
+    async def watch(connection: FromPath[str], data: JSONBody[WatchedFolders]) -> ConnectionView:
         return await desk.watch(connection, data.folders)
 
     return [

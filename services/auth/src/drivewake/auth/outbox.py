@@ -22,7 +22,7 @@ from drivewake.runtime.lifecycle import Stop
 from drivewake.runtime.logging import get_logger
 from drivewake.runtime.metrics import Counter
 
-SOURCE: Final = "drivewake/auth"
+SOURCE: Final = "/drivewake/auth"
 BATCH: Final = 100
 POLL_S: Final = 0.2
 RETRY_S: Final = 1.0

@@ -272,7 +272,10 @@ class Google(Protocol):
         ...
 
     async def identify(self, id_token: SecretStr | None, nonce: SecretStr) -> Identity:
-        """Verify an id_token, which has to be there. Raises IdentityError, GoogleUnavailableError."""
+        """Verify an id_token, which has to be there.
+
+        Raises IdentityError, GoogleUnavailableError.
+        """
         ...
 
 

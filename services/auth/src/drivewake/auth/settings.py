@@ -38,6 +38,7 @@ class Settings(MigrateSettings):
     - `auth_revoke_grace_s`: how long channels may take to stop before Google is told.
     """
 
+    nats_user: str = "auth"
     auth_keyring: SecretStr = Field(description="id:base64 of 32 random bytes")
     auth_operator_token: SecretStr = Field(description="at least 20 random characters")
     auth_revoke_grace_s: Annotated[float, Field(ge=0, le=300)] = 30.0
