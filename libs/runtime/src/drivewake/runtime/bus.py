@@ -148,7 +148,8 @@ class StreamReader(Protocol):
 
         Yields None once, when all that was there at the start has been yielded. With
         `latest`, starts with only the newest message of each subject. Survives reconnects
-        without skipping or repeating.
+        without skipping or repeating. BusError for a work queue, which its consumers alone
+        may read, and for a stream that after a reconnect is older than what was yielded.
         """
         ...
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from drivewake.contracts.subjects import Bucket, Stream
 from drivewake.runtime.bus import Entry, Message, StoredMessage
-from drivewake.runtime.errors import BusUnavailableError, ConflictError
+from drivewake.runtime.errors import BusError, BusUnavailableError, ConflictError
 from drivewake.runtime.logging import get_logger
 from drivewake.runtime.memory_core import Core
 from drivewake.runtime.memory_stream import MemoryConsumer, MemoryStream
@@ -22,6 +22,8 @@ async def follow(
 ) -> AsyncGenerator[StoredMessage | None, None]:
     """Yield messages of a stream, None when those at the start are through, then new ones."""
     stream = core.stream(name)
+    if stream.spec.retention == "workqueue":
+        raise BusError(f"{name} is a work queue: only its consumers read it")
     first = stream.newest_by_subject(subject) if latest else None
     if first is None:
         first = list(stream.after(from_sequence - 1, [subject]))

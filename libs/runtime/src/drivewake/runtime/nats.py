@@ -89,6 +89,7 @@ async def connect(
         )
     )
     refused = asyncio.ensure_future(link.refused.wait())
+    connected = False
     try:
         await asyncio.wait(
             {connecting, refused}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
@@ -98,6 +99,7 @@ async def connect(
         if not connecting.done():
             raise BusUnavailableError(f"no broker answered in {timeout_s:g} s (DRIVEWAKE_NATS_URL)")
         connecting.result()
+        connected = True
     except nkeys.NkeysError:
         raise ConfigurationError("DRIVEWAKE_NATS_SEED: this is not an NKEY seed") from None
     except Error as error:
@@ -106,6 +108,9 @@ async def connect(
         refused.cancel()
         connecting.cancel()
         await asyncio.wait({refused, connecting})
+        if not connected:
+            with contextlib.suppress(Error, OSError):
+                await client.close()
     await link.on_up()
     return NatsBus(link)
 

@@ -77,7 +77,8 @@ class Link:
     """The connection that all parts of a NatsBus share.
 
     `generation` rises with each loss of the connection; `wakers` are set then, so that
-    nobody waits for an answer that cannot come.
+    nobody waits for an answer that cannot come. `denied` holds the latest subjects that the
+    broker denied, in lower case as the client library tells them, and when (monotonic).
     """
 
     def __init__(self, client: Client, prefix: str = "") -> None:
@@ -89,7 +90,7 @@ class Link:
         self.closing = False
         self._up = asyncio.Event()
         self._closed = asyncio.Event()
-        self._denied: dict[str, float] = {}
+        self.denied: dict[str, float] = {}
 
     # -- names --
 
@@ -136,9 +137,9 @@ class Link:
         if "permissions violation" in text:
             DENIALS.add()
             subject = text.partition('"')[2].partition('"')[0]
-            self._denied[subject] = time.monotonic()
-            while len(self._denied) > _KEPT_DENIALS:
-                del self._denied[next(iter(self._denied))]
+            self.denied[subject] = time.monotonic()
+            while len(self.denied) > _KEPT_DENIALS:
+                del self.denied[next(iter(self.denied))]
             for waker in self.wakers:
                 waker.set()
             _log.warning("the broker denied something", action="bus_denied", reason=text)
@@ -178,8 +179,7 @@ class Link:
 
     def check_denied(self, subject: str, since: float) -> None:
         """Raise BusPermissionError if the broker denied this subject since then."""
-        # The client library lower-cases what the server says.
-        if self._denied.get(subject.lower(), -1.0) >= since:
+        if self.denied.get(subject.lower(), -1.0) >= since:
             raise BusPermissionError(f"the broker denies {self.plain_or_api(subject)}")
 
     def plain_or_api(self, subject: str) -> str:

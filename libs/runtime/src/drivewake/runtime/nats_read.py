@@ -174,6 +174,8 @@ class _Follower:
 
     async def _create(self) -> None:
         info = await self._view.info(self._stream)
+        if info["config"]["retention"] == "workqueue":
+            raise BusError(f"{self._stream} is a work queue: only its consumers read it")
         last = int(info["state"]["last_seq"])
         if last < self._seen:
             raise BusError(f"{self._stream} ends at {last}, before {self._seen} that was read")

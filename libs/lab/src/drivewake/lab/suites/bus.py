@@ -5,11 +5,8 @@ connections to one broker for which `prepare` was called.
 """
 
 from drivewake.lab.suites.bus_asking import ClosingContract, DoorbellContract, RequesterContract
-from drivewake.lab.suites.bus_reading import (
-    KeyValueReaderContract,
-    PullerContract,
-    StreamReaderContract,
-)
+from drivewake.lab.suites.bus_pulling import PullerContract
+from drivewake.lab.suites.bus_reading import KeyValueReaderContract, StreamReaderContract
 from drivewake.lab.suites.bus_world import World, prepare
 from drivewake.lab.suites.bus_writing import (
     KeyValueContract,
