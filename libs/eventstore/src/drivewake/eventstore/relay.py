@@ -28,7 +28,7 @@ from drivewake.eventstore.errors import (
 )
 from drivewake.eventstore.follower import POLL_S
 from drivewake.eventstore.store import Coordination, EventReader, Lease, StoredEvent
-from drivewake.eventstore.waiting import Retry, unless_stopped
+from drivewake.eventstore.waiting import FIRST_RETRY_S, Retry, unless_stopped
 from drivewake.runtime.bus import Doorbell, Message, Publisher, StreamReader
 from drivewake.runtime.clock import Clock, SystemClock
 from drivewake.runtime.errors import BusUnavailableError, ConflictError, StreamFullError
@@ -70,7 +70,9 @@ class Relay:
         lane: int = 0,
         clock: Clock | None = None,
         beat: Callable[[], None] = lambda: None,
+        first_retry_s: float = FIRST_RETRY_S,
     ) -> None:
+        self._first_retry_s = first_retry_s
         self._store = store
         self._bus = bus
         self._lane = lane
@@ -87,7 +89,7 @@ class Relay:
         than downstream has seen), ForeignMessageError, StoreMismatchError, errors of the bus
         about permissions and sizes.
         """
-        retry = Retry(stop)
+        retry = Retry(stop, self._first_retry_s)
         while not stop.requested:
             try:
                 async with AsyncExitStack() as stack:

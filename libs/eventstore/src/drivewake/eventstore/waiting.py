@@ -33,9 +33,9 @@ async def unless_stopped(stop: Stop, wanted: Coroutine[Any, Any, T]) -> T | None
 class Retry:
     """Waits between attempts: a little longer after each failure, at most five seconds."""
 
-    def __init__(self, stop: Stop) -> None:
+    def __init__(self, stop: Stop, first_s: float = FIRST_RETRY_S) -> None:
         self._stop = stop
-        self._next_s = FIRST_RETRY_S
+        self._first_s = self._next_s = first_s
 
     async def wait(self) -> None:
         """Wait before the next attempt, or until the stop."""
@@ -44,4 +44,4 @@ class Retry:
 
     def reset(self) -> None:
         """Say that an attempt succeeded."""
-        self._next_s = FIRST_RETRY_S
+        self._next_s = self._first_s

@@ -3,11 +3,13 @@
 Use: subclass `EventStoreContract` in a test file, with a fixture `store` that gives a fresh one.
 """
 
+# ruff: noqa: SIM300 - the expected value stands first, as in every test
+
 import asyncio
 import datetime as dt
 import itertools
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -36,6 +38,8 @@ from drivewake.eventstore.store import (
 NOON = dt.datetime(2026, 11, 1, 12, tzinfo=dt.UTC)
 TEMPLATE = "eventstore"
 """Name of the template database that holds the store's schema."""
+PATIENCE_S = 30.0
+"""How long something that must happen may take on a busy machine."""
 SECRET = b"a secret of the suite"
 _numbers = itertools.count(1)
 
@@ -98,6 +102,15 @@ def an_applied(cursor: str, *, minute: int = 0, partition: int = 0) -> Applied:
     )
 
 
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Return when the condition holds; TimeoutError if that takes implausibly long."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            if await condition():
+                return
+            await asyncio.sleep(0.002)
+
+
 async def keys_of(store: EventStore, lane: int = 0, after: int = 0) -> Sequence[uuid.UUID]:
     """Return the keys of a lane, in order."""
     return [event.key for event in await store.read(lane, after, 1000)]
@@ -121,13 +134,13 @@ class EventStoreContract:
     async def test_empty_batch_changes_nothing(self, store: EventStore) -> None:
         """An empty batch is accepted and leaves no trace."""
         assert Appended(first_position=0, stored=0) == await store.append(Batch())
-        assert await store.last_position(0) == 0
+        assert 0 == await store.last_position(0)
 
     async def test_positions_are_dense_over_batches(self, store: EventStore) -> None:
         """Batches follow each other without a hole, in the order of their events."""
         first, second = [an_event() for _ in range(3)], [an_event() for _ in range(2)]
-        assert (await store.append(Batch(events=first))).first_position == 1
-        assert (await store.append(Batch(events=second))).first_position == 4
+        assert 1 == (await store.append(Batch(events=first))).first_position
+        assert 4 == (await store.append(Batch(events=second))).first_position
         read = await store.read(0, 0, 10)
         assert [event.position for event in read] == [1, 2, 3, 4, 5]
         assert [event.key for event in [*first, *second]] == [event.key for event in read]
@@ -136,7 +149,7 @@ class EventStoreContract:
         """Each lane has its own positions, from 1."""
         one, other = an_event(tenant="one"), an_event(tenant="other")
         await store.append(Batch(events=[one]))
-        assert (await store.append(Batch(events=[other], lane=3))).first_position == 1
+        assert 1 == (await store.append(Batch(events=[other], lane=3))).first_position
         assert [one.key] == await keys_of(store)
         assert [other.key] == await keys_of(store, lane=3)
         assert tuple([await store.last_position(lane) for lane in (0, 3, 4)]) == (1, 1, 0)
@@ -145,8 +158,8 @@ class EventStoreContract:
         """Reading is exclusive of the position it starts behind, and stops at the limit."""
         await store.append(Batch(events=[an_event() for _ in range(5)]))
         assert [event.position for event in await store.read(0, 2, 2)] == [3, 4]
-        assert list(await store.read(0, 5, 2)) == []
-        assert list(await store.read(0, 99, 2)) == []
+        assert [] == list(await store.read(0, 5, 2))
+        assert [] == list(await store.read(0, 99, 2))
 
     @pytest.mark.parametrize(
         ("selection", "expected"),
@@ -177,8 +190,8 @@ class EventStoreContract:
         """A fact may be decades old, or dated by a broken clock: it is stored all the same."""
         times = [dt.datetime(year, 6, 1, tzinfo=dt.UTC) for year in (1971, 2011, 2026, 2031, 9000)]
         events = [an_event(at=at) for at in times]
-        assert (await store.append(Batch(events=events))).stored == 5
-        assert await self._again(store, Batch(events=events)) == (0, 5)
+        assert 5 == (await store.append(Batch(events=events))).stored
+        assert (0, 5) == await self._again(store, Batch(events=events))
 
     # -- duplicates --------------------------------------------------------------------------
 
@@ -209,16 +222,16 @@ class EventStoreContract:
         """Appending a batch a second time changes nothing and leaves no hole behind."""
         batch = Batch(events=[an_event() for _ in range(3)])
         await store.append(batch)
-        assert await self._again(store, batch) == (0, 3)
-        assert (await store.append(batch)).first_position == 0
-        assert (await store.append(Batch(events=[an_event()]))).first_position == 4
+        assert (0, 3) == await self._again(store, batch)
+        assert 0 == (await store.append(batch)).first_position
+        assert 4 == (await store.append(Batch(events=[an_event()]))).first_position
 
     async def test_concurrent_appends_store_each_key_once(self, store: EventStore) -> None:
         """Writers that race with overlapping batches store each key once, densely."""
         events = [an_event() for _ in range(30)]
         batches = [Batch(events=events[start : start + 10]) for start in range(0, 21, 5)] * 2
         results = await asyncio.gather(*(store.append(batch) for batch in batches))
-        assert sum(result.stored for result in results) == 30
+        assert 30 == sum(result.stored for result in results)
         read = await store.read(0, 0, 100)
         assert list(range(1, 31)) == [event.position for event in read]
         assert {event.key for event in events} == {event.key for event in read}
@@ -227,7 +240,7 @@ class EventStoreContract:
 
     async def test_heads_count_their_revisions(self, store: EventStore) -> None:
         """A head begins at revision 1 and rises by one with every write."""
-        assert dict(await store.heads("acme", "file", ["f1"])) == {}
+        assert {} == dict(await store.heads("acme", "file", ["f1"]))
         await store.append(Batch(heads=[a_head(ABSENT, b"one")]))
         await store.append(Batch(heads=[a_head(1, b"two")]))
         assert {"f1": Head(revision=2, state=b"two")} == dict(
@@ -237,9 +250,9 @@ class EventStoreContract:
     async def test_heads_of_tenants_and_kinds_are_apart(self, store: EventStore) -> None:
         """A head is named by tenant, kind and id together."""
         await store.append(Batch(heads=[a_head(ABSENT)]))
-        assert dict(await store.heads("globex", "file", ["f1"])) == {}
-        assert dict(await store.heads("acme", "sighting", ["f1"])) == {}
-        assert dict(await store.heads("acme", "file", [])) == {}
+        assert {} == dict(await store.heads("globex", "file", ["f1"]))
+        assert {} == dict(await store.heads("acme", "sighting", ["f1"]))
+        assert {} == dict(await store.heads("acme", "file", []))
 
     @pytest.mark.parametrize("expected", [2, 7, ABSENT])
     async def test_moved_head_refuses_the_whole_batch(
@@ -257,13 +270,13 @@ class EventStoreContract:
             await store.append(batch)
         (moved,) = caught.value.moved
         assert ("acme", "file", "f1", expected, 1) == msgspec.structs.astuple(moved)
-        assert await store.last_position(0) == 1
+        assert 1 == await store.last_position(0)
         assert {"f1": Head(revision=1, state=b"one")} == dict(
             await store.heads("acme", "file", ["f1", "f2"])
         )
-        assert list(await store.applied("acme", "c1")) == []
+        assert [] == list(await store.applied("acme", "c1"))
         # The mark was not set either: setting it now still completes its fact.
-        assert (await store.append(msgspec.structs.replace(batch, events=(), heads=()))).stored == 1
+        assert 1 == (await store.append(msgspec.structs.replace(batch, events=(), heads=()))).stored
 
     async def test_missing_head_is_a_moved_head(self, store: EventStore) -> None:
         """Who expects a revision of a head that is not there is told that there is none."""
@@ -287,9 +300,9 @@ class EventStoreContract:
             *(store.append(Batch(heads=[a_head(1)], events=[an_event()])) for _ in range(8)),
             return_exceptions=True,
         )
-        assert sum(isinstance(result, HeadMovedError) for result in results) == 7
-        assert await store.last_position(0) == 1
-        assert (await store.heads("acme", "file", ["f1"]))["f1"].revision == 2
+        assert 7 == sum(isinstance(result, HeadMovedError) for result in results)
+        assert 1 == await store.last_position(0)
+        assert 2 == (await store.heads("acme", "file", ["f1"]))["f1"].revision
 
     async def test_duplicates_do_not_hold_heads_back(self, store: EventStore) -> None:
         """Heads advance even if every event of the batch is known."""
@@ -297,7 +310,7 @@ class EventStoreContract:
         await store.append(Batch(events=[event]))
         result = await store.append(Batch(events=[event], heads=[a_head(ABSENT)]))
         assert (event.key,) == result.duplicates
-        assert (await store.heads("acme", "file", ["f1"]))["f1"].revision == 1
+        assert 1 == (await store.heads("acme", "file", ["f1"]))["f1"].revision
 
     # -- facts of whole logs -----------------------------------------------------------------
 
@@ -323,8 +336,8 @@ class EventStoreContract:
         """One batch may carry several marks of a fact, and marks that say nothing."""
         done = an_event()
         batch = Batch(marks=[a_mark(partition, of=3, then=done) for partition in range(3)])
-        assert (await store.append(batch)).stored == 1
-        assert (await store.append(Batch(marks=[a_mark(0, of=4), a_mark(3, of=4)]))).stored == 0
+        assert 1 == (await store.append(batch)).stored
+        assert 0 == (await store.append(Batch(marks=[a_mark(0, of=4), a_mark(3, of=4)]))).stored
 
     async def test_racing_marks_complete_once(self, store: EventStore) -> None:
         """Partitions that finish together complete their fact once."""
@@ -335,8 +348,8 @@ class EventStoreContract:
                 for partition in range(8)
             )
         )
-        assert sum(result.stored for result in results) == 1
-        assert sum(len(result.duplicates) for result in results) == 0
+        assert 1 == sum(result.stored for result in results)
+        assert 0 == sum(len(result.duplicates) for result in results)
 
     async def test_applied_cursors_only_rise(self, store: EventStore) -> None:
         """The youngest observation stays, in one batch as over several."""
@@ -346,8 +359,8 @@ class EventStoreContract:
         expected = [an_applied("b", minute=2), an_applied("x", partition=1)]
         assert expected == list(await store.applied("acme", "c1"))
         await store.append(Batch(applied=[an_applied("c", minute=3)]))
-        assert (await store.applied("acme", "c1"))[0].cursor == "c"
-        assert list(await store.applied("acme", "c2")) == []
+        assert "c" == (await store.applied("acme", "c1"))[0].cursor
+        assert [] == list(await store.applied("acme", "c2"))
 
     # -- poison ------------------------------------------------------------------------------
 
@@ -374,7 +387,7 @@ class EventStoreContract:
         with pytest.raises(PoisonError) as caught:
             await store.append(Batch(events=[good, bad], heads=[a_head(ABSENT)]))
         assert (bad.key,) == caught.value.keys
-        assert await store.last_position(0) == 0
+        assert 0 == await store.last_position(0)
         assert (
             await store.append(Batch(events=[good], heads=[a_head(ABSENT)]))
         ).first_position == 1
@@ -384,14 +397,14 @@ class EventStoreContract:
         """A head that can never be stored refuses the batch and blames no event."""
         with pytest.raises(PoisonError) as caught:
             await store.append(Batch(events=[an_event()], heads=[a_head(ABSENT, id_=id_)]))
-        assert caught.value.keys == ()
-        assert await store.last_position(0) == 0
+        assert () == caught.value.keys
+        assert 0 == await store.last_position(0)
 
     # -- places and locks of readers ---------------------------------------------------------
 
     async def test_checkpoints_only_rise(self, store: EventStore) -> None:
         """A place is kept by name and lane, and never goes back."""
-        assert await store.checkpoint("relay", 0) == 0
+        assert 0 == await store.checkpoint("relay", 0)
         await store.save_checkpoint("relay", 0, 5)
         await store.save_checkpoint("relay", 0, 3)
         await store.save_checkpoint("relay", 1, 7)
