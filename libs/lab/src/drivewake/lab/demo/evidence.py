@@ -6,6 +6,7 @@ import asyncpg
 
 from drivewake.contracts.events import decode_event
 from drivewake.eventstore.codec import envelope
+from drivewake.eventstore.errors import StoreMismatchError
 from drivewake.eventstore.projections.current_tree import paths
 from drivewake.eventstore.store import MAX_READ_EVENTS, EventReader
 from drivewake.lab.demo.downstream import gap_of, seen
@@ -43,7 +44,7 @@ async def projected_tree(dsn: str, tenant: str, folder: str) -> dict[str, str]:
     """
     tree: dict[str, str] = {}
     connection = await asyncpg.connect(dsn)
-    with contextlib.suppress(asyncpg.UndefinedTableError):  # before the projection's first start
+    with contextlib.suppress(StoreMismatchError):  # before the projection's first start
         for placed in await paths(connection, tenant, root=folder):
             path = "/".join(placed.path)
             if path in tree:

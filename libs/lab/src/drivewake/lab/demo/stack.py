@@ -122,7 +122,7 @@ class Stack:
             self._once(f"{name}-migrate", f"drivewake.{name}", ["migrate"], admin)
         self.postgres.execute(
             "grant drivewake_auth to auth",
-            "grant drivewake_writer, drivewake_projector to normalizer",
+            "grant drivewake_writer, drivewake_reader, drivewake_projector to normalizer",
             database=DATABASE,
         )
         self._once("provision", "drivewake.runtime.provision", [], self._bus("provision"))
