@@ -1,0 +1,255 @@
+import datetime as dt
+
+import msgspec
+import pytest
+
+from drivewake.contracts.records import LogRecord, Snapshot
+from drivewake.poller import domain
+from drivewake.poller.domain import GiveBack, Go, Rules, Skip
+
+NOW = dt.datetime(2026, 11, 22, 10, 0, tzinfo=dt.UTC)
+RULES = Rules()
+ME = "poller-a"
+replace = msgspec.structs.replace
+
+
+def seconds(n: float) -> dt.timedelta:
+    return dt.timedelta(seconds=n)
+
+
+@pytest.fixture
+def live() -> LogRecord:
+    """A live log that was read well ten seconds ago and is due now."""
+    return LogRecord(
+        tenant="t1",
+        connection="c1",
+        log="l1",
+        kind="user_changes",
+        phase="live",
+        cursor="100",
+        interval_s=10.0,
+        last_success_at=NOW - seconds(10),
+        next_poll_at=NOW,
+    )
+
+
+def admit(
+    record: LogRecord, reason: str = "push", deliveries: int = 1, me: str = ME
+) -> domain.Verdict:
+    return domain.admit(
+        RULES,
+        record,
+        reason=reason,  # type: ignore[arg-type]
+        deliveries=deliveries,
+        me=me,
+        now=NOW,
+    )
+
+
+@pytest.mark.parametrize("reason", ["push", "timer", "operator", "snapshot"])
+def test_due_log_is_polled(live: LogRecord, reason: str) -> None:
+    """A log that is due is polled, whoever asks."""
+    assert Go() == admit(live, reason)
+
+
+@pytest.mark.parametrize("reason", ["push", "timer", "operator", "snapshot"])
+def test_stopped_and_paused_logs_are_left_alone(live: LogRecord, reason: str) -> None:
+    """No signal makes a stopped or paused log poll."""
+    assert Skip(reason="stopped") == admit(replace(live, stopped=True), reason)
+    assert Skip(reason="paused") == admit(replace(live, paused=True), reason)
+
+
+def test_loser_comes_back_soon_then_less_often(live: LogRecord) -> None:
+    """Who finds a log claimed gives the signal back: soon, later at growing distance."""
+    held = domain.claimed(RULES, live, "poller-b", NOW)
+    delays = [admit(held, deliveries=n) for n in (1, 2, 3, 40)]
+    expected = [GiveBack(delay_s=d, reason="claimed") for d in (0.1, 0.2, 0.4, 2.0)]
+    assert expected == delays
+
+
+def test_loser_waits_no_longer_than_the_claim(live: LogRecord) -> None:
+    """A claim that is nearly over is waited for exactly."""
+    held = replace(live, owner="poller-b", claimed_until=NOW + seconds(0.03))
+    assert GiveBack(delay_s=0.03, reason="claimed") == admit(held)
+
+
+def test_claims_that_ran_out_or_are_ours_do_not_hold(live: LogRecord) -> None:
+    """An expired claim and one of our own earlier life are taken over, due or not."""
+    expired = replace(live, owner="poller-b", claimed_until=NOW, next_poll_at=NOW + seconds(60))
+    ours = domain.claimed(RULES, replace(live, next_poll_at=NOW + seconds(60)), ME, NOW)
+    assert [Go(), Go()] == [admit(expired, "timer"), admit(ours, "timer")]
+
+
+def test_early_timer_is_dropped_without_spinning(live: LogRecord) -> None:
+    """A timer long before its time means that a newer one waits, or that a clock is wrong."""
+    later = replace(live, next_poll_at=NOW + seconds(30))
+    assert Skip(reason="early") == admit(later, "timer")
+    assert Go() == admit(later, "push")
+
+
+def test_slightly_early_timer_is_on_time(live: LogRecord) -> None:
+    """Clocks of two machines may differ a little."""
+    assert Go() == admit(replace(live, next_poll_at=NOW + seconds(1.5)), "timer")
+
+
+def test_repeated_delivery_sets_the_timer_again(live: LogRecord) -> None:
+    """After a crash between release and schedule the timer is set, without another poll."""
+    at = NOW + seconds(30)
+    assert Skip(reason="early", at=at) == admit(replace(live, next_poll_at=at), "timer", 2)
+
+
+@pytest.mark.parametrize("reason", ["push", "timer", "snapshot"])
+def test_backing_off_log_is_not_polled_before_its_time(live: LogRecord, reason: str) -> None:
+    """Pushes do not break a back-off; an operator does."""
+    failing = replace(live, failures=3, next_poll_at=NOW + seconds(8))
+    assert Skip(reason="backing_off") == admit(failing, reason)
+    assert Go() == admit(failing, "operator")
+
+
+def test_polls_of_one_log_keep_their_distance(live: LogRecord) -> None:
+    """A push right after a poll waits for the rest of the spacing."""
+    just = replace(live, last_success_at=NOW - seconds(0.02))
+    verdict = admit(just)
+    assert isinstance(verdict, Go)
+    assert 0.03 == pytest.approx(verdict.wait_s)
+
+
+def test_clock_that_went_back_costs_at_most_the_spacing(live: LogRecord) -> None:
+    """A success in the future does not freeze the log."""
+    assert Go(wait_s=RULES.spacing_s) == admit(replace(live, last_success_at=NOW + seconds(7200)))
+
+
+def test_settled_releases_and_forgets_failures(live: LogRecord) -> None:
+    """Success clears the claim and the failures and says when to look again."""
+    held = domain.claimed(RULES, replace(live, failures=4, last_error="no"), ME, NOW)
+    done = domain.settled(held, NOW, interval_s=20.0, at=NOW + seconds(21))
+    assert ("", None, 0, "") == (done.owner, done.claimed_until, done.failures, done.last_error)
+    assert (20.0, NOW, NOW + seconds(21)) == (
+        done.interval_s,
+        done.last_success_at,
+        done.next_poll_at,
+    )
+
+
+def test_failure_leaves_the_cursor(live: LogRecord) -> None:
+    """A failure counts and says why, in bounded words; the cursor stands."""
+    failed = domain.postponed(domain.failed(live, "x" * 1000), NOW + seconds(2))
+    assert (1, 300, "100") == (failed.failures, len(failed.last_error), failed.cursor)
+    assert NOW + seconds(2) == failed.next_poll_at
+
+
+def test_start_token_is_kept_until_the_listing_is_whole() -> None:
+    """Start token first, then the pages; it becomes the cursor only after the last one."""
+    new = domain.new_log("t1", "c1", "user_changes", NOW)
+    begun = domain.snapshot_begun(new, start_token="7", snapshot="s1", now=NOW)
+    half = domain.listed(begun, "p2", 1000, incomplete=False)
+    assert ("snapshot", "", "7", "p2", 1000) == (
+        half.phase,
+        half.cursor,
+        half.snapshot.start_token,
+        half.snapshot.page_token,
+        half.snapshot.files,
+    )
+    live = domain.went_live(domain.listed(half, "", 5, incomplete=False))
+    assert ("live", "7", None) == (live.phase, live.cursor, live.snapshot)
+
+
+def test_whole_listing_closes_every_gap_before_it(live: LogRecord) -> None:
+    """A complete snapshot says how many files there are and closes what was open."""
+    lost = domain.cursor_lost(live)
+    begun = domain.snapshot_begun(lost, start_token="200", snapshot="s2", now=NOW)
+    whole = domain.listed(begun, "", 3, incomplete=False)
+    facts = domain.snapshot_ended(whole)
+    assert [("snapshot_completed", "", 3), ("gap_closed", lost.gap, 0)] == [
+        (fact.fact, fact.gap, fact.files) for fact in facts
+    ]
+    assert "" == domain.went_live(whole).gap
+
+
+def test_incomplete_listing_proves_no_absence(live: LogRecord) -> None:
+    """After an incomplete page nothing is completed: the log goes live with a gap."""
+    begun = domain.snapshot_begun(
+        replace(live, phase="new", cursor=""), start_token="7", snapshot="s1", now=NOW
+    )
+    first = domain.listed(begun, "p2", 10, incomplete=True)
+    last = domain.listed(first, "", 10, incomplete=False)
+    assert () == domain.snapshot_ended(last)
+    after = domain.went_live(last)
+    gap = domain.incomplete_gap(begun)
+    assert ("live", "7", gap) == (after.phase, after.cursor, after.gap)
+    assert domain.listing_incomplete(begun, NOW).gap == gap
+
+
+def test_incomplete_listing_is_tried_again_and_then_closes_its_gap(live: LogRecord) -> None:
+    """The listing is repeated after `relist_s`; the older cursor is kept, it covers more."""
+    waiting = replace(
+        live, snapshot=Snapshot(id="s1", start_token="7", started_at=NOW - seconds(3600)), gap="g1"
+    )
+    assert domain.relist_due(RULES, waiting, NOW)
+    assert not domain.relist_due(RULES, waiting, NOW - seconds(1))
+    assert not domain.relist_due(RULES, live, NOW)
+    begun = domain.snapshot_begun(waiting, start_token="300", snapshot="s2", now=NOW)
+    again = domain.went_live(domain.listed(begun, "", 3, incomplete=False))
+    assert ("100", "", None) == (again.cursor, again.gap, again.snapshot)
+
+
+def test_lost_cursor_opens_a_gap_with_bounds(live: LogRecord) -> None:
+    """The gap reaches from the last success until now and has the same id when said again."""
+    fact = domain.gap_opened(live, NOW)
+    assert ("gap_opened", "cursor_lost", live.last_success_at, NOW) == (
+        fact.fact,
+        fact.reason,
+        fact.missing_from,
+        fact.missing_to,
+    )
+    lost = domain.cursor_lost(live)
+    assert ("new", "", fact.gap) == (lost.phase, lost.cursor, lost.gap)
+    assert domain.gap_opened(live, NOW + seconds(9)).gap == fact.gap
+    assert domain.gap_opened(replace(live, cursor="101"), NOW).gap != fact.gap
+
+
+def test_gaps_add_up(live: LogRecord) -> None:
+    """A loss while another gap is open keeps both open."""
+    first = domain.cursor_lost(live)
+    second = domain.cursor_lost(replace(first, phase="live", cursor="500"))
+    assert 2 == len(domain.open_gaps(second))
+
+
+def test_stopping_takes_the_claim_away(live: LogRecord) -> None:
+    """A stopped log has no owner; going on keeps the cursor and forgets the failures."""
+    held = domain.claimed(RULES, replace(live, failures=2), ME, NOW)
+    stopped = domain.stopped(held)
+    assert (True, "", None) == (stopped.stopped, stopped.owner, stopped.claimed_until)
+    resumed = domain.resumed(stopped, NOW)
+    assert (False, 0, "100", NOW) == (
+        resumed.stopped,
+        resumed.failures,
+        resumed.cursor,
+        resumed.next_poll_at,
+    )
+
+
+def overdue(record: LogRecord) -> str:
+    return domain.overdue(record, NOW, grace_s=60, crash_s=1)
+
+
+def test_logs_that_nobody_would_look_at_are_found(live: LogRecord) -> None:
+    """A timer that is long past, one that was never set, and a claim left by a crash."""
+    crashed = replace(live, owner="poller-b", claimed_until=NOW - seconds(2))
+    assert ["late", "late", "abandoned"] == [
+        overdue(replace(live, next_poll_at=NOW - seconds(61))),
+        overdue(replace(live, next_poll_at=None)),
+        overdue(crashed),
+    ]
+
+
+def test_logs_that_are_looked_after_are_not_disturbed(live: LogRecord) -> None:
+    """Due, claimed, stopped and paused logs need no repair."""
+    late = replace(live, next_poll_at=NOW - seconds(600))
+    fine = [
+        live,
+        domain.claimed(RULES, late, "poller-b", NOW),
+        replace(late, stopped=True),
+        replace(late, paused=True),
+    ]
+    assert [""] * 4 == [overdue(record) for record in fine]
