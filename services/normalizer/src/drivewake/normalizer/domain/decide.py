@@ -27,7 +27,7 @@ import msgspec
 from drivewake.contracts.events import FileRef, FileRemoved, SightingGained, SightingLost
 from drivewake.normalizer.domain.changes import Events, changes, discovery
 from drivewake.normalizer.domain.head import Freshness, Head, Known, Sighting, Witness, evolve
-from drivewake.normalizer.domain.observation import Absent, Ended, Gone, Observation, Seen
+from drivewake.normalizer.domain.observation import Absent, Ended, Glimpsed, Gone, Observation, Seen
 
 _replace = msgspec.structs.replace
 
@@ -45,6 +45,8 @@ def decide(head: Head, observation: Observation) -> Events:
     match observation:
         case Seen():
             return _on_seen(head, observation)
+        case Glimpsed():
+            return ()
         case Gone():
             return _ending(head, observation.connection, observation.at, "removed")
         case Ended():
@@ -57,7 +59,9 @@ def settle(head: Head, observation: Observation) -> Head:
     """Return the head with its freshness renewed; call it after evolving the events."""
     match observation:
         case Seen():
-            return _settle_seen(head, observation)
+            return _renewed(_freshened(head, observation), observation)
+        case Glimpsed():
+            return _renewed(head, observation)
         case Gone() | Ended():
             return _settle_end(head, observation.connection, observation.at)
         case Absent():
@@ -137,17 +141,21 @@ def _current(known: Known, core: Freshness) -> FileRef:
 # -- Freshness -------------------------------------------------------------------------------
 
 
-def _settle_seen(head: Head, seen: Seen) -> Head:
+def _freshened(head: Head, seen: Seen) -> Head:
     file, fresh = seen.file, (seen.file.version, seen.at)
-    head = _replace(
+    return _replace(
         head,
         core=max(head.core, fresh),
         parents=max(head.parents, fresh) if file.parents is not None else head.parents,
         content=max(head.content, fresh) if file.content is not None else head.content,
         acl=max(head.acl, fresh) if file.acl is not None else head.acl,
     )
-    sighting = head.sightings[seen.connection]
-    if not sighting.lasts:
+
+
+def _renewed(head: Head, seen: Seen | Glimpsed) -> Head:
+    """Return the head with the sighting renewed, if it lasts."""
+    sighting = head.sightings.get(seen.connection)
+    if sighting is None or not sighting.lasts:
         return head
     before = sighting.witnesses.get(seen.log, Witness(seen.at))
     witness = Witness(max(before.at, seen.at), seen.snapshot or before.snapshot)
@@ -164,9 +172,10 @@ def _settle_end(head: Head, connection: str, at: int) -> Head:
     sighting = head.sightings.get(connection)
     if sighting is None:
         return _with_sighting(head, connection, Sighting(0, lasts=False, at=at))
-    if sighting.lasts or sighting.at >= at:
+    if sighting.lasts or (sighting.at >= at and not sighting.witnesses):
         return head
-    return _with_sighting(head, connection, _replace(sighting, at=at))
+    ended = _replace(sighting, at=max(sighting.at, at), witnesses={})
+    return _with_sighting(head, connection, ended)
 
 
 def _settle_absent(head: Head, absent: Absent) -> Head:
@@ -174,7 +183,9 @@ def _settle_absent(head: Head, absent: Absent) -> Head:
     if sighting is None:
         return head
     if not sighting.lasts:
-        return _settle_end(head, absent.connection, absent.started)
+        # Witnesses are left if it ended just now; whatever ended earlier is settled.
+        ends = bool(sighting.witnesses)
+        return _settle_end(head, absent.connection, absent.started) if ends else head
     if not _is_stale(sighting.witnesses.get(absent.log), absent):
         return head
     left = {log: each for log, each in sighting.witnesses.items() if log != absent.log}

@@ -6,7 +6,8 @@ breaks nothing. Fields that are not canonical are not declared: they cannot be c
 """
 
 import datetime as dt
-from typing import Annotated, TypeVar
+import re
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 
@@ -131,13 +132,21 @@ class Change(_Resource, frozen=True):
 
     change_type: str = "file"
     removed: bool = False
-    file_id: str | None = None
+    file_id: Id | None = None
     time: dt.datetime | None = None
     file: File | None = None
 
 
 _file = msgspec.json.Decoder(File, strict=False)
 _change = msgspec.json.Decoder(Change, strict=False)
+
+
+_ID: Final = re.compile("[!-~]{1,256}")
+
+
+def is_id(text: str) -> bool:
+    """Say whether a text can be an id of Google's."""
+    return _ID.fullmatch(text) is not None
 
 
 class InvalidResourceError(ValueError):

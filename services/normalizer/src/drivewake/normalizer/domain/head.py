@@ -121,8 +121,8 @@ def _gained(head: Head, connection: str, data: SightingGained) -> Head:
 
 
 def _lost(head: Head, connection: str, data: SightingLost) -> Head:
-    before = head.sightings.get(connection)
-    sighting = Sighting(data.epoch, lasts=False, at=before.at if before else 0)
+    before = head.sightings.get(connection, Sighting(0, lasts=True))
+    sighting = _replace(before, epoch=data.epoch, lasts=False)
     return _replace(head, sightings={**head.sightings, connection: sighting})
 
 

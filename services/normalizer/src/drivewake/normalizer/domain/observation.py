@@ -48,6 +48,15 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: str = ""
 
 
+class Glimpsed(msgspec.Struct, frozen=True, kw_only=True):
+    """A connection saw a file whose state could not be decoded: it is there, that is all."""
+
+    connection: str
+    log: str
+    at: int
+    snapshot: str = ""
+
+
 class Gone(msgspec.Struct, frozen=True, kw_only=True):
     """Google told a connection that it can no longer see a file."""
 
@@ -75,7 +84,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     at: int
 
 
-Observation = Seen | Gone | Absent | Ended
+Observation = Seen | Glimpsed | Gone | Absent | Ended
 
 _METADATA_NAMES: Final = tuple(sorted(canonical.METADATA))
 _PLAIN: Final = frozenset(

@@ -1,0 +1,135 @@
+"""The composition root: the only file that names adapters."""
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Final
+
+from drivewake.contracts import subjects
+from drivewake.eventstore.errors import StoreUnavailableError
+from drivewake.eventstore.postgres import PostgresStore
+from drivewake.eventstore.projection import ProjectionRunner
+from drivewake.eventstore.projections.current_tree import CurrentTree
+from drivewake.eventstore.relay import Relay
+from drivewake.normalizer.adapters import BusGraveyard, PostgresSightingIndex
+from drivewake.normalizer.burial import SERVICE, Burial
+from drivewake.normalizer.committing import Committer
+from drivewake.normalizer.feeds import Feed
+from drivewake.normalizer.handlers import CONNECTIONS, BatchHandler
+from drivewake.normalizer.limits import DeadBound
+from drivewake.normalizer.minting import Mint
+from drivewake.normalizer.months import KeepMonths
+from drivewake.normalizer.ports import SightingIndex, Store
+from drivewake.normalizer.settings import Settings
+from drivewake.normalizer.sweeping import Sweeper
+from drivewake.normalizer.writer import Writer
+from drivewake.runtime import telemetry
+from drivewake.runtime.bus import Bus
+from drivewake.runtime.clock import SystemClock
+from drivewake.runtime.http import HttpServer, application
+from drivewake.runtime.lifecycle import Service, Stop
+from drivewake.runtime.logging import configure, get_logger
+from drivewake.runtime.nats import connect
+
+STORE_PATIENCE_S: Final = 60.0
+STORE_RETRY_S: Final = 0.5
+
+_log = get_logger(__name__)
+
+
+async def run(settings: Settings) -> int:
+    """Run the service until it is asked to stop; return the exit code."""
+    configure(SERVICE, settings.log_level, settings.log_format)
+    telemetry.configure(SERVICE, settings.otlp_endpoint)
+    service = Service(SERVICE, shutdown_s=settings.shutdown_s)
+    bus = await connect(settings, name=SERVICE)
+    service.on_close("nats", bus.close)
+    stack = AsyncExitStack()
+    service.on_close("postgres", stack.aclose)
+    store, index = await open_store(settings, stack)
+    await assemble(service, bus, store, index, settings)
+    host_readers(service, bus, store, settings)
+    service.add("months", KeepMonths(store, SystemClock()).run)
+    app = application(service, readiness={"nats": bus.check, "postgres": store.check})
+    service.add("http", HttpServer(app, settings.http_host, settings.http_port).run)
+    service.add("nats", bus.watch_connection)
+    return await service.run()
+
+
+async def open_store(
+    settings: Settings, stack: AsyncExitStack
+) -> tuple[PostgresStore, PostgresSightingIndex]:
+    """Connect to Postgres; waits a while for one that is starting.
+
+    Raises StoreUnavailableError after that, StoreMismatchError at once.
+    """
+    dsn = settings.postgres_dsn.get_secret_value()
+    deadline_s = time.monotonic() + STORE_PATIENCE_S
+    while True:
+        try:
+            store = await stack.enter_async_context(PostgresStore.open(dsn))
+            return store, await stack.enter_async_context(PostgresSightingIndex.open(dsn))
+        except StoreUnavailableError as error:
+            if time.monotonic() > deadline_s:
+                raise
+            _log.warning(f"waiting for Postgres: {error}", action="store_wait")
+            await asyncio.sleep(STORE_RETRY_S)
+
+
+async def assemble(
+    service: Service, bus: Bus, store: Store, index: SightingIndex, settings: Settings
+) -> Writer:
+    """Put the normalizer together on a bus and a store; add its tasks to the service."""
+    clock = SystemClock()
+    committer = Committer(store, Mint(settings.secret()), bus, clock, lanes=settings.lanes)
+    handler = BatchHandler(
+        committer,
+        Sweeper(store, index, committer),
+        Burial(BusGraveyard(bus), DeadBound(settings.dead_rule()), clock),
+        clock,
+    )
+    arrived = asyncio.Event()
+    consumers = {CONNECTIONS: subjects.NORMALIZER_CONNECTIONS} | dict(
+        enumerate(subjects.NORMALIZER_RAW)
+    )
+    feeds: list[Feed] = []
+    for partition, consumer in consumers.items():
+        feed = Feed(await bus.puller(consumer), partition, arrived)
+        service.add(f"feed-{consumer.stream}-{consumer.name}", feed.run)
+        feeds.append(feed)
+    bounds = settings.bounds()
+    writer = Writer(
+        feeds,
+        handler,
+        bounds.size(),
+        arrived,
+        most_bytes=bounds.most_bytes,
+        beat=partial(service.heartbeat, "writer"),
+    )
+    service.add("writer", writer.run)
+    return writer
+
+
+def host_readers(service: Service, bus: Bus, store: PostgresStore, settings: Settings) -> None:
+    """Add the relay and the projections, if this process hosts them."""
+    dsn = settings.postgres_dsn.get_secret_value()
+    for lane in range(settings.lanes):
+        if settings.relay:
+            name = f"relay-{lane}"
+            relay = Relay(store, bus, lane=lane, beat=partial(service.heartbeat, name))
+            service.add(name, relay.run)
+        if settings.projections:
+            name = f"current-tree-{lane}"
+            runner = ProjectionRunner(
+                dsn,
+                store,
+                CurrentTree(),
+                lane=lane,
+                beat=partial(service.heartbeat, name),
+            )
+
+            async def follow(stop: Stop, runner: ProjectionRunner = runner) -> None:
+                await runner.run(bus, stop)
+
+            service.add(name, follow)

@@ -1,0 +1,248 @@
+"""Decides a batch in memory, threading heads from item to item, and gathers one append."""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from drivewake.contracts.events import EventData, SightingGained
+from drivewake.contracts.ids import PARTITIONS, partition_of
+from drivewake.contracts.keys import connection_parts, log_parts
+from drivewake.eventstore.store import ABSENT, ANY, Applied, Batch, HeadWrite, Mark, NewEvent
+from drivewake.eventstore.store import Head as StoredHead
+from drivewake.normalizer.domain.connections import (
+    ConnectionHead,
+    decide_connection,
+    decode_connection_head,
+    encode_connection_head,
+)
+from drivewake.normalizer.domain.decide import step
+from drivewake.normalizer.domain.head import EMPTY, Head, decode_head, encode_head
+from drivewake.normalizer.domain.identity import parts_of
+from drivewake.normalizer.domain.logs import BEGINNINGS, decide_fact, fact_id
+from drivewake.normalizer.domain.observation import Ended, Observation, Seen, microseconds
+from drivewake.normalizer.errors import UndecidableError
+from drivewake.normalizer.items import ConnectionItem, FactItem, FileItem, Item, Origin
+from drivewake.normalizer.minting import Mint
+
+FILE: Final = "file"
+CONNECTION: Final = "connection"
+
+HeadKey = tuple[str, str, str]
+"""Tenant, kind, id."""
+
+
+def sighting_kind(connection: str, partition: int) -> str:
+    """Return the kind of heads that lists the files of a partition a connection ever saw."""
+    return f"sighting.{connection}.{partition}"
+
+
+def heads_of(items: Iterable[Item]) -> dict[tuple[str, str], set[str]]:
+    """Return which heads deciding the items needs: ids by (tenant, kind)."""
+    wanted: dict[tuple[str, str], set[str]] = {}
+    for item in items:
+        origin = item.origin
+        if isinstance(item, FileItem):
+            wanted.setdefault((origin.tenant, FILE), set()).add(item.file)
+        if isinstance(item, FileItem | ConnectionItem):
+            wanted.setdefault((origin.tenant, CONNECTION), set()).add(origin.connection)
+    return wanted
+
+
+class _Slot:
+    """A file's head while a batch is decided."""
+
+    __slots__ = ("expected", "head", "stored")
+
+    def __init__(self, known: StoredHead | None) -> None:
+        self.expected = ABSENT if known is None else known.revision
+        self.stored = EMPTY if known is None else decode_head(known.state)
+        self.head = self.stored
+
+
+class Decisions:
+    """One batch under decision. Heads are as they were read; `batch` compares them.
+
+    An item that raises UndecidableError leaves no trace in the batch.
+    """
+
+    def __init__(self, mint: Mint, heads: Mapping[HeadKey, StoredHead]) -> None:
+        self._mint = mint
+        self._known = heads
+        self._files: dict[HeadKey, _Slot] = {}
+        self._connections: dict[HeadKey, ConnectionHead] = {}
+        self._events: list[NewEvent] = []
+        self._first_seen: dict[HeadKey, None] = {}
+        self._marks: list[Mark] = []
+        self._applied: dict[tuple[str, str, int], Applied] = {}
+        self.causes: dict[uuid.UUID, Item] = {}
+
+    def add(self, item: Item) -> None:
+        """Decide one item on top of those before it."""
+        if isinstance(item, FileItem):
+            self._add_file(item)
+        elif isinstance(item, ConnectionItem):
+            self._add_connection(item)
+        elif isinstance(item, FactItem):
+            self._add_fact(item)
+
+    def batch(self, lane: int) -> Batch:
+        """Return what is to be written."""
+        return Batch(
+            events=self._events,
+            heads=[*self._file_writes(), *self._connection_writes(), *self._index_writes()],
+            marks=self._marks,
+            applied=list(self._applied.values()),
+            lane=lane,
+        )
+
+    # -- Files --
+
+    def _add_file(self, item: FileItem) -> None:
+        origin = item.origin
+        slot = self._slot((origin.tenant, FILE, item.file))
+        minted: list[NewEvent] = []
+        head = slot.head
+        for observation in self._with_end(origin, item.observation):
+            before = head
+            events, head = step(before, observation)
+            for data in events:
+                minted.append(self._file_event(item, before, head, data))
+                if isinstance(data, SightingGained) and data.epoch == 1:
+                    kind = sighting_kind(origin.connection, partition_of(origin.tenant, item.file))
+                    self._first_seen[origin.tenant, kind, item.file] = None
+        slot.head = head
+        self._events += minted
+        self.causes |= {event.key: item for event in minted}
+        if item.cursor:
+            self._apply(origin, item.cursor)
+
+    def _slot(self, key: HeadKey) -> _Slot:
+        slot = self._files.get(key)
+        if slot is None:
+            try:
+                slot = _Slot(self._known.get(key))
+            except msgspec.MsgspecError as error:
+                raise UndecidableError(f"the stored head is unreadable: {error}") from error
+            self._files[key] = slot
+        return slot
+
+    def _with_end(self, origin: Origin, observation: Observation) -> tuple[Observation, ...]:
+        """Let what a revoked connection still tells end at once."""
+        if not isinstance(observation, Seen):
+            return (observation,)
+        connection = self._connection((origin.tenant, CONNECTION, origin.connection))
+        if connection is None or connection.status != "revoked":
+            return (observation,)
+        at = max(connection.since, observation.at)
+        return (observation, Ended(connection=origin.connection, at=at))
+
+    def _file_event(self, item: FileItem, before: Head, after: Head, data: EventData) -> NewEvent:
+        origin = item.origin
+        at = microseconds(origin.observed_at)
+        parts = parts_of(origin.tenant, origin.connection, at, before, after, data)
+        return self._mint.event(
+            origin,
+            data,
+            subject=item.file,
+            identity_time=origin.observed_at,
+            parts=parts,
+            occurred_at=item.occurred_at,
+        )
+
+    def _apply(self, origin: Origin, cursor: str) -> None:
+        place = (origin.tenant, origin.log, origin.partition)
+        known = self._applied.get(place)
+        if known is None or known.observed_at <= origin.observed_at:
+            self._applied[place] = Applied(
+                tenant=origin.tenant,
+                connection=origin.connection,
+                log=origin.log,
+                partition=origin.partition,
+                cursor=cursor,
+                observed_at=origin.observed_at,
+            )
+
+    def _file_writes(self) -> Iterable[HeadWrite]:
+        for (tenant, kind, id_), slot in self._files.items():
+            if slot.head is not slot.stored and slot.head != slot.stored:
+                state = encode_head(slot.head)
+                yield HeadWrite(
+                    tenant=tenant, kind=kind, id=id_, expected=slot.expected, state=state
+                )
+
+    def _index_writes(self) -> Iterable[HeadWrite]:
+        for tenant, kind, id_ in self._first_seen:
+            yield HeadWrite(tenant=tenant, kind=kind, id=id_, expected=ANY, state=b"")
+
+    # -- Connections --
+
+    def _connection(self, key: HeadKey) -> ConnectionHead | None:
+        known = self._connections.get(key)
+        if known is None and (stored := self._known.get(key)) is not None:
+            try:
+                known = decode_connection_head(stored.state)
+            except msgspec.MsgspecError as error:
+                raise UndecidableError(f"the stored head is unreadable: {error}") from error
+        return known
+
+    def _add_connection(self, item: ConnectionItem) -> None:
+        origin, state = item.origin, item.state
+        key = (origin.tenant, CONNECTION, origin.connection)
+        known = self._connection(key)
+        if known is not None and state.revision <= known.revision:
+            return
+        data = decide_connection(known, state)
+        if data is not None:
+            event = self._mint.event(
+                origin,
+                data,
+                subject=origin.connection,
+                identity_time=state.since,
+                parts=connection_parts(origin.tenant, origin.connection, state.revision),
+                occurred_at=state.since,
+            )
+            self._events.append(event)
+            self.causes[event.key] = item
+        self._connections[key] = ConnectionHead(
+            status=state.status, revision=state.revision, since=microseconds(state.since)
+        )
+
+    def _connection_writes(self) -> Iterable[HeadWrite]:
+        for key, head in self._connections.items():
+            tenant, kind, id_ = key
+            stored = self._known.get(key)
+            yield HeadWrite(
+                tenant=tenant,
+                kind=kind,
+                id=id_,
+                expected=ABSENT if stored is None else stored.revision,
+                state=encode_connection_head(head),
+            )
+
+    # -- Logs --
+
+    def _add_fact(self, item: FactItem) -> None:
+        """Mark a fact as settled by its partition; what begins needs one partition only."""
+        origin, fact = item.origin, item.fact
+        id_ = fact_id(fact)
+        event = self._mint.event(
+            origin,
+            decide_fact(fact),
+            subject=origin.log,
+            identity_time=fact.started_at,
+            parts=log_parts(origin.tenant, origin.log, id_, fact.fact),
+        )
+        begins = fact.fact in BEGINNINGS
+        self._marks.append(
+            Mark(
+                tenant=origin.tenant,
+                log=origin.log,
+                fact=f"{fact.fact}.{id_}",
+                partition=0 if begins else origin.partition,
+                of=1 if begins else PARTITIONS,
+                then=event,
+            )
+        )
+        self.causes[event.key] = item

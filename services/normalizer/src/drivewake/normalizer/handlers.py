@@ -1,0 +1,159 @@
+"""Handles one batch: decode, decide, append in one transaction, acknowledge.
+
+A batch holds what several partitions have ready. Within a partition order is kept: what
+concerns a whole log (or ends a connection) is settled after all that stands before it, and
+before all that stands behind it.
+"""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+
+from drivewake.contracts import subjects
+from drivewake.normalizer import metrics
+from drivewake.normalizer.burial import Burial, Corpse
+from drivewake.normalizer.committing import Committer
+from drivewake.normalizer.domain.logs import SWEEPING
+from drivewake.normalizer.errors import UndecidableError
+from drivewake.normalizer.items import (
+    ConnectionItem,
+    FactItem,
+    IgnoredItem,
+    Item,
+    UndecidedError,
+    decode_connection,
+    decode_raw,
+)
+from drivewake.normalizer.sweeping import Sweeper
+from drivewake.runtime.bus import Delivery
+from drivewake.runtime.clock import Clock
+
+CONNECTIONS: int = -1
+"""Stands for DRIVE_CONNECTION where a partition of DRIVE_RAW is asked for."""
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """A message taken from a partition of DRIVE_RAW, or from DRIVE_CONNECTION."""
+
+    partition: int
+    delivery: Delivery
+
+
+class BatchHandler:
+    """Makes the effect of messages durable and acknowledges them.
+
+    `handle` raises StoreError, BusError or ContendedError when it could not: whatever is not
+    acknowledged then comes again, and is recognised. TooManyDeadError means stop.
+    """
+
+    def __init__(
+        self, committer: Committer, sweeper: Sweeper, burial: Burial, clock: Clock
+    ) -> None:
+        self._committer = committer
+        self._sweeper = sweeper
+        self._burial = burial
+        self._clock = clock
+
+    async def handle(self, batch: Sequence[Taken]) -> float:
+        """Handle messages, in order within each partition; return how long it took, seconds."""
+        began_s = time.perf_counter()
+        queues = await self._decoded(batch)
+        while queues:
+            await self._settle_plain(queues)
+            await self._settle_special(queues)
+            queues = {partition: queue for partition, queue in queues.items() if queue}
+        metrics.BATCH.observe(len(batch))
+        return time.perf_counter() - began_s
+
+    async def _decoded(self, batch: Sequence[Taken]) -> dict[int, deque[Item]]:
+        """Decode; bury what cannot be. Returns the items of each partition in order."""
+        queues: dict[int, deque[Item]] = {}
+        corpses: list[Corpse] = []
+        lost: list[Delivery] = []
+        dead: list[bool] = []
+        now = self._clock.now()
+        for taken in batch:
+            queue = queues.setdefault(taken.partition, deque())
+            count = len(corpses)
+            try:
+                if taken.partition == CONNECTIONS:
+                    queue.append(decode_connection(taken.delivery))
+                else:
+                    queue.append(decode_raw(taken.delivery, taken.partition, now))
+            except UndecidedError as error:
+                corpses.append(_corpse(taken, error))
+                queue.append(error.glimpse)
+            except UndecidableError as error:
+                corpses.append(_corpse(taken, error))
+                lost.append(taken.delivery)
+            dead.append(len(corpses) > count)
+        self._burial.note(dead, corpses[-1].reason if corpses else "")
+        await self._burial.bury(corpses)
+        for delivery in lost:
+            await delivery.ack()
+        return queues
+
+    async def _settle_plain(self, queues: dict[int, deque[Item]]) -> None:
+        """Settle what stands before the next special item of each partition, in one append."""
+        items: list[Item] = []
+        for queue in queues.values():
+            while queue and not _is_special(queue[0]):
+                items.append(queue.popleft())
+        await self._commit(items)
+        await _acknowledge(items)
+
+    async def _settle_special(self, queues: dict[int, deque[Item]]) -> None:
+        """Settle the special item that each partition has come to."""
+        items: list[Item] = []
+        for queue in queues.values():
+            if not queue:
+                continue
+            item = queue.popleft()
+            try:
+                if isinstance(item, FactItem) and item.fact.fact == SWEEPING:
+                    await self._sweeper.settle_snapshot(item)
+            except UndecidableError as error:
+                await self._bury(item, str(error))
+                await item.origin.delivery.ack()
+            else:
+                items.append(item)
+        await self._commit(items)
+        for item in items:
+            if isinstance(item, ConnectionItem):
+                try:
+                    await self._sweeper.end_connection(item)
+                except UndecidableError as error:
+                    await self._bury(item, str(error))
+        await _acknowledge(items)
+
+    async def _commit(self, items: Sequence[Item]) -> None:
+        """Commit items; what the store refuses for good is buried."""
+        refused = await self._committer.commit(
+            [item for item in items if not isinstance(item, IgnoredItem)]
+        )
+        for each in refused:
+            await self._bury(each.item, each.reason)
+        metrics.MESSAGES.add(len(items) - len(refused), outcome="decided")
+
+    async def _bury(self, item: Item, reason: str) -> None:
+        self._burial.note([True], reason)
+        stream = subjects.CONNECTION if isinstance(item, ConnectionItem) else subjects.RAW
+        await self._burial.bury([Corpse(item.origin.delivery, stream.name, reason)])
+
+
+def _corpse(taken: Taken, error: UndecidableError) -> Corpse:
+    stream = subjects.CONNECTION if taken.partition == CONNECTIONS else subjects.RAW
+    return Corpse(taken.delivery, stream.name, str(error))
+
+
+def _is_special(item: Item) -> bool:
+    if isinstance(item, ConnectionItem):
+        return item.state.status == "revoked"
+    return isinstance(item, FactItem)
+
+
+async def _acknowledge(items: Sequence[Item]) -> None:
+    for item in items:
+        await item.origin.delivery.ack()

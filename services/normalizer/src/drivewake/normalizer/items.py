@@ -1,0 +1,197 @@
+"""Messages decoded: what each says, and who said it."""
+
+import datetime as dt
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from drivewake.contracts.connections import CONNECTIONS, Connection
+from drivewake.contracts.envelope import Envelope, InvalidMessageError
+from drivewake.contracts.ids import InvalidIdError, checked
+from drivewake.contracts.raw import RAWS, LogFact, Raw
+from drivewake.normalizer.domain.google import (
+    InvalidResourceError,
+    decode_change,
+    decode_file,
+    is_id,
+)
+from drivewake.normalizer.domain.logs import InvalidFactError, fact_id
+from drivewake.normalizer.domain.observation import (
+    Glimpsed,
+    Gone,
+    Observation,
+    Seen,
+    file_state,
+    microseconds,
+)
+from drivewake.normalizer.errors import UndecidableError
+from drivewake.runtime.bus import Delivery
+
+MAX_AHEAD: Final = dt.timedelta(hours=26)
+"""A raw observed further in the future comes from a broken clock: believing it would hide all
+that follows. Time zones taken for UTC differ by up to 26 hours."""
+
+_facts = msgspec.json.Decoder(LogFact)
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where a message comes from: what its events carry, and what settles it."""
+
+    delivery: Delivery
+    tenant: str
+    connection: str
+    log: str
+    cause: str
+    observed_at: dt.datetime
+    traceparent: str | None
+    partition: int = 0
+
+
+class FileItem(msgspec.Struct, frozen=True):
+    """An observation of a file; `occurred_at` is Google's own time of the change."""
+
+    origin: Origin
+    file: str
+    observation: Observation
+    occurred_at: dt.datetime | None = None
+    cursor: str = ""
+
+
+class FactItem(msgspec.Struct, frozen=True):
+    """A fact of a whole log, as one partition hears it."""
+
+    origin: Origin
+    fact: LogFact
+
+
+class ConnectionItem(msgspec.Struct, frozen=True):
+    """A connection's new state."""
+
+    origin: Origin
+    state: Connection
+
+
+class IgnoredItem(msgspec.Struct, frozen=True):
+    """A message that is sound and of which nothing is told."""
+
+    origin: Origin
+    reason: str
+
+
+Item = FileItem | FactItem | ConnectionItem | IgnoredItem
+
+
+class UndecidedError(UndecidableError):
+    """An item is dead, but it proves that a file is there."""
+
+    def __init__(self, reason: str, glimpse: FileItem) -> None:
+        super().__init__(reason)
+        self.glimpse = glimpse
+
+
+@lru_cache(maxsize=65_536)
+def _sound(token: str) -> str:
+    return checked(token)
+
+
+def decode_raw(delivery: Delivery, partition: int, now: dt.datetime) -> Item:
+    """Return what a raw says; raise UndecidableError with the reason if nothing can be told."""
+    try:
+        envelope = RAWS.decode(delivery.data)
+        origin = _origin(delivery, envelope, envelope.data.log, envelope.data.observed_at)
+    except (InvalidMessageError, InvalidIdError) as error:
+        raise UndecidableError(str(error)) from error
+    raw = envelope.data
+    origin = msgspec.structs.replace(origin, partition=partition)
+    if raw.observed_at.tzinfo is None or raw.observed_at - now > MAX_AHEAD:
+        raise UndecidableError("observed_at is not an instant, or lies in the future")
+    match raw.source:
+        case "changes":
+            return _change(origin, raw)
+        case "snapshot":
+            return _listed(origin, raw)
+        case "log":
+            return _fact(origin, raw)
+        case _:
+            raise UndecidableError(f"raws of source {raw.source} are not decided by this version")
+
+
+def decode_connection(delivery: Delivery) -> ConnectionItem:
+    """Return a connection's new state; raise UndecidableError."""
+    try:
+        envelope = CONNECTIONS.decode(delivery.data)
+        origin = _origin(delivery, envelope, None, envelope.data.since)
+    except (InvalidMessageError, InvalidIdError) as error:
+        raise UndecidableError(str(error)) from error
+    if envelope.data.since.tzinfo is None:
+        raise UndecidableError("since is not an instant")
+    return ConnectionItem(origin, envelope.data)
+
+
+def _origin(
+    delivery: Delivery,
+    envelope: Envelope[Raw] | Envelope[Connection],
+    log: str | None,
+    at: dt.datetime,
+) -> Origin:
+    return Origin(
+        delivery=delivery,
+        tenant=_sound(envelope.tenant),
+        connection=_sound(envelope.connection),
+        log="" if log is None else _sound(log),
+        cause=envelope.id,
+        observed_at=at,
+        traceparent=envelope.traceparent,
+    )
+
+
+def _change(origin: Origin, raw: Raw) -> Item:
+    at = microseconds(raw.observed_at)
+    connection, log = origin.connection, origin.log
+    try:
+        change = decode_change(raw.body)
+    except InvalidResourceError as error:
+        raise UndecidableError(str(error)) from error
+    if change.change_type != "file":
+        # The shared drive's own log tells its files; of the drive itself nothing is told yet.
+        return IgnoredItem(origin, "not_a_file")
+    if change.file_id != raw.item:
+        raise UndecidableError("the change is of another file than its raw says")
+    occurred_at = change.time if change.time is not None and change.time.tzinfo else None
+    observation: Observation
+    if change.removed:
+        observation = Gone(connection=connection, log=log, at=at)
+    elif change.file is None or change.file.id != raw.item:
+        raise UndecidableError("a change that is no removal carries no file, or another")
+    else:
+        state = file_state(change.file)
+        observation = Seen(connection=connection, log=log, at=at, file=state, snapshot=raw.snapshot)
+    return FileItem(origin, raw.item, observation, occurred_at, raw.cursor)
+
+
+def _listed(origin: Origin, raw: Raw) -> Item:
+    connection, log, at = origin.connection, origin.log, microseconds(raw.observed_at)
+    try:
+        file = decode_file(raw.body)
+    except InvalidResourceError as error:
+        if not is_id(raw.item):
+            raise UndecidableError(str(error)) from error
+        glimpse = Glimpsed(connection=connection, log=log, at=at, snapshot=raw.snapshot)
+        raise UndecidedError(str(error), FileItem(origin, raw.item, glimpse)) from error
+    if file.id != raw.item:
+        raise UndecidableError("the file is another than its raw says")
+    state = file_state(file)
+    seen = Seen(connection=connection, log=log, at=at, file=state, snapshot=raw.snapshot)
+    return FileItem(origin, raw.item, seen, None, raw.cursor)
+
+
+def _fact(origin: Origin, raw: Raw) -> Item:
+    try:
+        fact = _facts.decode(raw.body)
+        fact_id(fact)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidFactError) as error:
+        raise UndecidableError(f"not a fact of a log: {error}") from error
+    if fact.started_at.tzinfo is None:
+        raise UndecidableError("started_at is not an instant")
+    return FactItem(origin, fact)
