@@ -18,6 +18,7 @@ from drivewake.contracts.permissions import (
     permissions,
 )
 from drivewake.lab.servers import NatsServer
+from drivewake.lab.suites.bus_world import take
 from drivewake.runtime.bus import Message
 from drivewake.runtime.errors import BusPermissionError, BusUnavailableError
 from drivewake.runtime.nats import NatsBus, connect
@@ -54,7 +55,7 @@ def literal(pattern: str) -> str:
     """Return a subject of a pattern."""
     values = iter(LITERALS)
     tokens = pattern.split(".")
-    if tokens[1] == "raw":
+    if tokens[1] == "raw" and tokens[3] == "*":
         tokens[3] = "0"
     return ".".join(next(values) if token == "*" else token for token in tokens)
 
@@ -128,12 +129,13 @@ async def test_a_service_pulls_and_settles(
     for consumer in grant.pulls:
         await provisioner.publish(Message(subject=literal(consumer.filters[0]), data=b"x"))
         puller = await bus.puller(consumer)
-        for delivery in await puller.fetch(10, 1.0):
-            await delivery.in_progress()
-            await delivery.nak(0.0)
+        first = await take(puller, 1)
+        await first[0].in_progress()
+        await first[0].nak(0.0)
         await puller.reset()
-        for delivery in await puller.fetch(10, 1.0):
-            await delivery.ack(confirm=True)
+        again = await take(puller, 1)
+        assert first[0].stream_sequence == again[0].stream_sequence
+        await again[0].ack(confirm=True)
         await puller.close()
 
 

@@ -4,8 +4,9 @@ Nothing outside of the `nats*` modules knows the prefix: it is put on here and t
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -91,6 +92,7 @@ class Link:
         self._up = asyncio.Event()
         self._closed = asyncio.Event()
         self.denied: dict[str, float] = {}
+        self._limits: dict[str, set[asyncio.Timeout]] = {}
 
     # -- names --
 
@@ -138,6 +140,9 @@ class Link:
             DENIALS.add()
             subject = text.partition('"')[2].partition('"')[0]
             self.denied[subject] = time.monotonic()
+            # The answers to these will never come.
+            for limit in self._limits.get(subject, ()):
+                limit.reschedule(0)
             while len(self.denied) > _KEPT_DENIALS:
                 del self.denied[next(iter(self.denied))]
             for waker in self.wakers:
@@ -200,9 +205,11 @@ class Link:
         since = time.monotonic()
         await self.ready(timeout_s)
         try:
-            return await self.client.request(
-                subject, data, timeout=timeout_s, headers=headers or None
-            )
+            async with self._limited(subject, timeout_s):
+                # The limit around it comes first, unless time is frozen.
+                return await self.client.request(
+                    subject, data, timeout=2 * timeout_s, headers=headers or None
+                )
         except NoRespondersError:
             raise NotFoundError(f"nobody answers on {self.plain_or_api(subject)}") from None
         except MaxPayloadError:
@@ -220,6 +227,20 @@ class Link:
             if self.closed and not _cancelling():
                 raise BusUnavailableError("the connection to the broker is closed") from None
             raise
+
+    @contextlib.asynccontextmanager
+    async def _limited(self, subject: str, timeout_s: float) -> AsyncGenerator[None, None]:
+        """Bound a wait; it ends at once when the broker denies the subject."""
+        async with asyncio.timeout(timeout_s) as limit:
+            key = subject.lower()
+            limits = self._limits.setdefault(key, set())
+            limits.add(limit)
+            try:
+                yield
+            finally:
+                limits.discard(limit)
+                if not limits:
+                    self._limits.pop(key, None)
 
     async def send(
         self,
