@@ -21,10 +21,13 @@ from drivewake.lab.demo.verdict import judge
 from drivewake.lab.scenarios.git import GitError, GitHistory
 from drivewake.lab.servers import ServerError
 from drivewake.runtime.errors import DrivewakeError
+from drivewake.runtime.logging import configure
 
 FAILED = 1
 UNUSABLE = 2
 INTERRUPTED = 130
+CRASH_RATE = 150.0
+"""Slow enough that there is a replay left to crash into."""
 LOGS_KEPT = Path(".run") / "last-demo"
 
 
@@ -45,7 +48,7 @@ LOGS_KEPT = Path(".run") / "last-demo"
 @click.option(
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
-    help="At most so many actions a second.",
+    help=f"At most so many actions a second.  [default: none; {CRASH_RATE:g} with --crash]",
 )
 @click.option("--no-push", is_flag=True, help="Run without webhook: polls find everything, later.")
 @click.option("--crash", is_flag=True, help="SIGKILL every service and server once, and restart.")
@@ -72,7 +75,7 @@ def main(
         git=_from_where_typed(repository),
         limit=limit,
         speed=speed,
-        rate=rate,
+        rate=CRASH_RATE if crash and rate is None else rate,
         push=not no_push,
         crash=crash,
         seed=int.from_bytes(os.urandom(3), "big") if seed is None else seed,
@@ -89,6 +92,7 @@ def _from_where_typed(path: Path) -> Path:
 
 def run(options: Options, screen: Screen) -> int:
     """Run the demo; return the exit code. Every foreseeable failure is one line."""
+    configure("demo", "error")  # what the bus says of crashes is in the logs of the services
     try:
         history = GitHistory(options.git)
         total = history.count(options.limit)

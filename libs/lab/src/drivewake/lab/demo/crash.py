@@ -31,34 +31,31 @@ def plan_strikes(victims: Sequence[str], seed: int) -> list[Strike]:
 
 
 class Crashes:
-    """Carries out the plan while a replay goes on."""
+    """Carries out the plan while a replay goes on; victims may be down at the same time."""
 
     def __init__(self, stack: Stack, seed: int, report: Callable[[str], None]) -> None:
         self._stack = stack
         self._report = report
-        self._wake = asyncio.Event()
-        self._share = 0.0
         self.strikes = plan_strikes((*stack.services, "nats", "postgres"), seed)
-        self.done: list[str] = []
+        self._due = {strike.victim: asyncio.Event() for strike in self.strikes}
 
     def replayed(self, share: float) -> None:
         """Say which share of the commits is replayed."""
-        self._share = share
-        self._wake.set()
+        for strike in self.strikes:
+            if share >= strike.at:
+                self._due[strike.victim].set()
 
     async def run(self) -> None:
-        """Strike as planned; returns after the last one."""
-        for strike in self.strikes:
-            while self._share < strike.at:
-                self._wake.clear()
-                await self._wake.wait()
-            await self._strike(strike)
+        """Strike as planned; returns when all are back."""
+        async with asyncio.TaskGroup() as group:
+            for strike in self.strikes:
+                group.create_task(self._strike(strike), name=f"strike-{strike.victim}")
 
     async def _strike(self, strike: Strike) -> None:
         """SIGKILL, half a second of absence, start again."""
+        await self._due[strike.victim].wait()
         self._report(f"SIGKILL {strike.victim} at {strike.at:.0%} of the replay")
         victim = self._stack.member(strike.victim)
         await asyncio.to_thread(victim.kill)
         await asyncio.sleep(DOWN_S)
         await asyncio.to_thread(victim.start)
-        self.done.append(strike.victim)

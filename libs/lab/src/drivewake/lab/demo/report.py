@@ -26,8 +26,9 @@ def figures(outcome: Outcome, stack: Stack, *, push: bool) -> Iterator[tuple[str
         "change → downstream",
         f"p50 {p50:,.0f} ms, p99 {p99:,.0f} ms over {measured:,} versions, {how}",
     )
-    rss = {name: process.peak_rss_bytes() for name, process in stack.processes.items()}
-    yield "peak memory", ", ".join(f"{name} {size // MIB} MiB" for name, size in rss.items())
+    for name, process in stack.processes.items():
+        started, peak = stack.rss_at_start_bytes[name] // MIB, process.peak_rss_bytes() // MIB
+        yield f"memory of {name}", f"{started} MiB at the start, peak {peak} MiB"
 
 
 def how_to_look(stack: Stack) -> Iterator[str]:

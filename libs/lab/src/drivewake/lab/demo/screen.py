@@ -39,7 +39,7 @@ class Screen:
     """Prints to a terminal or to a pipe; a pipe gets a plain line every few seconds."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False)
+        self.console = console or Console(highlight=False, soft_wrap=True)
 
     def step(self, text: str) -> None:
         """Say that one step of the start is done."""

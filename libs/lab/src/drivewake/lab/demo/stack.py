@@ -56,6 +56,7 @@ class Stack:
         self._client_secret = secrets.token_urlsafe(24)
         self._passwords = {name: secrets.token_urlsafe(18) for name in SERVICES}
         self.processes: dict[str, ManagedProcess] = {}
+        self.rss_at_start_bytes: dict[str, int] = {}
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -94,8 +95,13 @@ class Stack:
         self._start_google()
         self._prepare()
         for name in self.services:
-            self._service(name).start()
+            self._service(name).start(wait=False)
+        for name in self.services:
+            self.processes[name].wait_ready()
             self._report(f"{name} at {self.url(name)}")
+        self.rss_at_start_bytes = {
+            name: process.peak_rss_bytes() for name, process in self.processes.items()
+        }
 
     def _start_google(self) -> None:
         google = self._process(
