@@ -54,15 +54,16 @@ class Transport:
     async def send(self, request: HttpRequest, token: AccessToken) -> bytes:
         """Return the decompressed body of a 2xx answer (empty for 204); raise GoogleError."""
         method = str(request.methodId)
+        failure = ""
         try:
             status, headers, body = await self._exchange(request, token)
-        except TimeoutError as error:
-            raise UnavailableError(
-                f"{method}: no answer in {self._limits.deadline_s:g} s", method=method
-            ) from error
+        except TimeoutError:
+            failure = f"no answer in {self._limits.deadline_s:g} s"
         except (aiohttp.ClientError, OSError) as error:
-            # Messages of these errors name hosts and header bytes: say only what they are.
-            raise UnavailableError(f"{method}: {type(error).__name__}", method=method) from error
+            failure = type(error).__name__
+        if failure:
+            # Raised here, with no cause: errors of aiohttp hold the request, token included.
+            raise UnavailableError(f"{method}: {failure}", method=method)
         if self._capture is not None:
             self._capture.write(request, status, headers, body)
         try:
