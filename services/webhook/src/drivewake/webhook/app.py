@@ -72,7 +72,7 @@ async def compose(
         handlers(ingress.answer),
         readiness={"nats": bus.check, "registry": registry_loaded},
     )
-    server = HttpServer(app, settings.http_host, settings.http_port)
+    server = HttpServer(app, settings.http_host, settings.http_port, public=True)
     drained = Stop()
 
     async def http(stop: Stop) -> None:

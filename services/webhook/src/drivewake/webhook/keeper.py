@@ -69,7 +69,11 @@ class Keeper:
         self._agenda = Agenda()
         self._busy: set[Subject] = set()
         self._again: set[Subject] = set()
-        self._loaded = {name: asyncio.Event() for name in ("connections", "logs", "channels")}
+        self._loaded = {
+            "connections": asyncio.Event(),
+            "logs": asyncio.Event(),
+            "channels": channels.loaded,
+        }
         self._notes: OrderedDict[str, Heard] = OrderedDict()
         self._orphans: OrderedDict[str, Push] = OrderedDict()
 

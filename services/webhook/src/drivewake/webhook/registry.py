@@ -15,6 +15,7 @@ from drivewake.webhook.tokens import Subject
 
 MAX_TRIES: Final = 8
 LOOK_UPS: Final = 16
+LOOK_UP_S: Final = 3.0
 _decoder = msgspec.json.Decoder(ChannelRecord)
 _encoder = msgspec.json.Encoder()
 _log = get_logger(__name__)
@@ -91,14 +92,24 @@ class Channels:
     def __init__(self, bucket: KeyValue, registry: Registry) -> None:
         self.registry = registry
         self._bucket = bucket
+        self.loaded = asyncio.Event()
         self._look_ups = asyncio.Semaphore(LOOK_UPS)
 
     async def look_up(self, channel: str) -> ChannelRecord | None:
-        """Read one record from the bucket itself; a watcher can be blind for seconds."""
-        if self._look_ups.locked():
-            raise BusUnavailableError("too many look-ups at once")
-        async with self._look_ups:
-            return await self._read(channel)
+        """Read one record from the bucket itself; a watcher can be blind for seconds.
+
+        While the registry is being read at the start, that is waited for instead.
+        """
+        try:
+            async with asyncio.timeout(LOOK_UP_S):
+                await self.loaded.wait()
+                known = self.registry.get(channel)
+                if known is not None:
+                    return known
+                async with self._look_ups:
+                    return await self._read(channel)
+        except TimeoutError:
+            raise BusUnavailableError("no look-up in time") from None
 
     async def create(self, record: ChannelRecord) -> bool:
         """Write the record of a new channel; return False if another replica did."""
