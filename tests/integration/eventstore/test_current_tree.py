@@ -2,12 +2,14 @@
 
 import datetime as dt
 from collections.abc import AsyncIterator
+from random import Random
 
 import asyncpg
 import pytest
 
 from drivewake.contracts import events as ev
 from drivewake.contracts.keys import event_key
+from drivewake.eventstore import projection
 from drivewake.eventstore.codec import new_event
 from drivewake.eventstore.connections import READER, connect
 from drivewake.eventstore.postgres import PostgresStore
@@ -54,6 +56,22 @@ class World:
         ]
         await self.store.append(Batch(events=events))
         await self.runner.catch_up()
+
+    async def rows(self) -> tuple[list[tuple[object, ...]], ...]:
+        """Return everything that the tree holds."""
+        session = await connect(self.dsn, READER)
+        try:
+            return tuple(
+                [
+                    [
+                        tuple(row)
+                        for row in await session.fetch(f"select * from {table} order by 1, 2, 3")
+                    ]
+                    for table in ("current_tree.node", "current_tree.sighting")
+                ]
+            )
+        finally:
+            await session.close()
 
     async def paths(self, *, viewer: str = "", root: str = "root") -> dict[str, str | None]:
         """Return path and md5 of every live file."""
@@ -139,6 +157,39 @@ async def test_hostile_names_are_only_names(world: World) -> None:
     name = "a'\"\\/\n📁;drop schema eventstore\x00"
     await world.write(ev.FileDiscovered(file=ref("f1", name=name), content=ev.Content(md5="x")))
     assert {name.replace("\x00", "\ufffd"): "x"} == await world.paths()
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_rebuilt_tree_equals_the_one_that_followed(
+    world: World, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """However the events were cut into batches, a rebuild comes to the same rows."""
+    random = Random(seed)
+    versions: dict[str, int] = {}
+    for _ in range(6):
+        changes: list[ev.EventData] = []
+        for _ in range(random.randint(1, 25)):
+            id_ = random.choice("abcdefgh")
+            versions[id_] = version = versions.get(id_, 0) + random.randint(0, 2)
+            file = ref(id_, version, name=str(version), parent=random.choice([None, "x", "y"]))
+            content = ev.Content(md5=random.choice([None, "1", "2"]))
+            kinds: list[ev.EventData] = [
+                ev.FileDiscovered(file=file, content=content),
+                ev.FileContentChanged(file=file, before=content, after=content),
+                ev.FileRenamed(file=file, before="", after=file.name),
+                ev.FileTrashed(file=file),
+                ev.FileRestored(file=file),
+                ev.FileRemoved(file=file, cause="deleted"),
+                ev.SightingGained(file=id_, epoch=version),
+                ev.SightingLost(file=id_, epoch=version, cause="removed"),
+            ]
+            changes.append(random.choice(kinds))
+        monkeypatch.setattr(projection, "BATCH_EVENTS", random.randint(1, 9))
+        await world.write(*changes)
+    followed = await world.rows()
+    monkeypatch.setattr(projection, "BATCH_EVENTS", 1000)
+    await world.runner.rebuild()
+    assert followed == await world.rows()
 
 
 async def test_tree_tells_its_position(world: World, database: str) -> None:

@@ -5,7 +5,7 @@ mode. Sockets and passwords are the DSN's business.
 """
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
@@ -151,7 +151,8 @@ async def borrowed(pool: Pool) -> AsyncIterator[AnyConnection]:
             except StoreError:
                 raise
             except BaseException:
-                connection.terminate()
+                with suppress(asyncpg.InterfaceError):  # it may be gone already
+                    connection.terminate()
                 raise
     except _TROUBLE as error:
         raise translate(error) from error
