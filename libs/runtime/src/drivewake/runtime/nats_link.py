@@ -204,12 +204,15 @@ class Link:
         """Ask on a subject as the broker knows it; NotFoundError without a responder."""
         since = time.monotonic()
         await self.ready(timeout_s)
+        cancels = _cancels()
         try:
             async with self._limited(subject, timeout_s):
                 # The limit around it comes first, unless time is frozen.
-                return await self.client.request(
+                answer = await self.client.request(
                     subject, data, timeout=2 * timeout_s, headers=headers or None
                 )
+                _heed(cancels)
+                return answer
         except NoRespondersError:
             raise NotFoundError(f"nobody answers on {self.plain_or_api(subject)}") from None
         except MaxPayloadError:
@@ -224,7 +227,7 @@ class Link:
         except (Error, OSError) as error:
             raise BusUnavailableError(f"the broker is not reachable: {error}") from error
         except asyncio.CancelledError:
-            if self.closed and not _cancelling():
+            if self.closed and _cancels() == cancels:
                 raise BusUnavailableError("the connection to the broker is closed") from None
             raise
 
@@ -251,8 +254,10 @@ class Link:
         headers: dict[str, str] | None = None,
     ) -> None:
         """Publish on a subject as the broker knows it; nobody says whether it arrived."""
+        cancels = _cancels()
         try:
             await self.client.publish(subject, data, reply=reply, headers=headers)
+            _heed(cancels)
         except MaxPayloadError:
             raise TooLargeError from None
         except (BadSubjectError, BadHeaderError) as error:
@@ -293,6 +298,18 @@ class Link:
         return bool(self.client._server_info.get("cluster"))  # noqa: SLF001 - not offered otherwise
 
 
-def _cancelling() -> bool:
+def _cancels() -> int:
+    """Return how often the current task was asked to cancel."""
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    return task.cancelling() if task is not None else 0
+
+
+def _heed(before: int) -> None:
+    """Raise CancelledError if the task was cancelled since `before` was taken.
+
+    Without this a cancelled loop may go on for ever: nats-py's `_flush_pending` swallows
+    CancelledError, and so does `asyncio.wait_for` of Python 3.11 when the answer comes in
+    the same moment.
+    """
+    if _cancels() > before:
+        raise asyncio.CancelledError
