@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 import pytest
 from googleapiclient.discovery_cache import get_static_doc
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivewake.gdrive.capture import Capture
@@ -180,6 +180,7 @@ def test_an_empty_object_is_not_an_empty_drive() -> None:
     assert ((), "x", True) == decode_files(b'{"incompleteSearch":true,"nextPageToken":"x"}')
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_make_the_decoders_fail_otherwise(body: bytes) -> None:
     """Whatever comes raises one of two errors, or is an answer."""

@@ -4,7 +4,7 @@ import datetime as dt
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivewake.gdrive import errors
@@ -134,6 +134,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     status=st.integers(300, 599), body=st.binary(max_size=50) | json_values.map(msgspec.json.encode)
 )

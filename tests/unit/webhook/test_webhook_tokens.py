@@ -4,7 +4,7 @@ import base64
 import datetime as dt
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivewake.webhook.tokens import Keyring, Subject
@@ -15,6 +15,7 @@ NEW = ("new", b"n" * 32)
 ids = st.text("abcXYZ019_-", min_size=1, max_size=64)
 
 
+@settings(deadline=None)
 @given(subject=st.builds(Subject, ids, ids, ids), channel=ids, days=st.integers(0, 10_000))
 def test_a_token_vouches_for_its_expiry_and_fits_google(
     subject: Subject, channel: str, days: int
@@ -28,6 +29,7 @@ def test_a_token_vouches_for_its_expiry_and_fits_google(
     assert 256 >= len(token)
 
 
+@settings(deadline=None)
 @given(
     first=st.tuples(ids, ids, ids, ids),
     second=st.tuples(ids, ids, ids, ids),
@@ -43,6 +45,7 @@ def test_a_token_is_for_one_channel_of_one_log(
     assert expected == keys.verify(token, Subject(*second[:3]), second[3])
 
 
+@settings(deadline=None)
 @given(place=st.integers(0), letter=st.characters())
 def test_no_changed_token_is_accepted(place: int, letter: str) -> None:
     """Any other character anywhere breaks it."""
@@ -56,6 +59,7 @@ def test_no_changed_token_is_accepted(place: int, letter: str) -> None:
     assert expected == keys.verify(changed, subject, "ch")
 
 
+@settings(deadline=None)
 @given(token=st.text(max_size=300))
 def test_rubbish_is_refused(token: str) -> None:
     """Nothing that is not a token raises or passes."""

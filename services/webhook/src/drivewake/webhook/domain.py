@@ -117,4 +117,7 @@ def judge(
         return "orphan" if looked_up else "look_up"
     if record.resource and record.resource != push.resource:
         return "forged"
-    return "stopped" if record.status in {"stopped", "refused"} else "poke"
+    if record.status == "refused":
+        # Google opened it after all, and we never heard.
+        return "orphan"
+    return "stopped" if record.status == "stopped" else "poke"

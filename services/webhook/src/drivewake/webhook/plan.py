@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+import itertools
 from collections.abc import Sequence
 from typing import Final, Literal
 
@@ -19,7 +20,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     of its life); the old one stays `overlap_s` more. An opening without an answer is given up
     after `opening_s`, a live one without its sync message is `silent` after `sync_s`. A
     refusal waits `backoff_s`, doubled each time up to `max_backoff_s`. Records of ended
-    channels are kept for `keep_s`.
+    channels are kept for `keep_s`, at most `keep_most` of a log.
     """
 
     lifetime_s: float = 604_800.0
@@ -30,6 +31,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     backoff_s: float = 30.0
     max_backoff_s: float = 6 * 3600.0
     keep_s: float = 86_400.0
+    keep_most: int = 12
 
 
 class Open(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -49,7 +51,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Remember the channel in another status; Google is not asked."""
 
     channel: str
-    status: Literal["silent", "stopped", "live"]
+    status: Literal["silent", "stopped", "refused", "live"]
     reason: str
 
 
@@ -91,11 +93,16 @@ def plan(
         (record for record in channels if record.status not in ENDED),
         key=lambda record: (record.created_at, record.channel),
     )
-    ended = [record for record in channels if record.status in ENDED]
+    ended = sorted(
+        (record for record in channels if record.status in ENDED),
+        key=lambda record: record.created_at,
+        reverse=True,
+    )
+    # A forgotten channel that still pushes is an orphan, and stopped as such.
     actions: list[Action] = [
         Forget(channel=record.channel)
-        for record in ended
-        if _end_of(record) + _seconds(policy.keep_s) <= now
+        for number, record in enumerate(ended)
+        if number >= policy.keep_most or _end_of(record) + _seconds(policy.keep_s) <= now
     ]
     actions += _expired(living, now)
     living = [record for record in living if record.expires_at > now]
@@ -149,7 +156,7 @@ def _tidy(living: Sequence[ChannelRecord], now: dt.datetime, policy: Policy) -> 
         age_s = (now - record.created_at).total_seconds()
         heard = _heard(record)
         if record.status == "opening" and age_s >= policy.opening_s:
-            actions.append(Mark(channel=record.channel, status="stopped", reason="no answer"))
+            actions.append(Mark(channel=record.channel, status="refused", reason="no answer"))
         elif any(_replaces(younger, record, now, policy) for younger in live):
             actions.append(Stop(channel=record.channel, reason="replaced"))
         elif record.status == "live" and not heard and age_s >= policy.sync_s:
@@ -195,18 +202,15 @@ def renew_at(record: ChannelRecord, policy: Policy) -> dt.datetime:
 
 
 def may_open_at(ended: Sequence[ChannelRecord], policy: Policy) -> dt.datetime:
-    """Return when a channel may be opened again after refusals: later after each of them."""
-    refusals = 0
-    last: ChannelRecord | None = None
-    for record in sorted(ended, key=lambda record: record.created_at, reverse=True):
-        if record.status != "refused":
-            break
-        last = last or record
-        refusals += 1
-    if last is None:
+    """Return when a channel may be opened again after refusals: later after each of them.
+
+    `ended` has the newest first.
+    """
+    refusals = len(list(itertools.takewhile(lambda record: record.status == "refused", ended)))
+    if not refusals:
         return dt.datetime.min.replace(tzinfo=dt.UTC)
     wait_s = min(policy.backoff_s * 2 ** min(refusals - 1, 20), policy.max_backoff_s)
-    return last.created_at + _seconds(wait_s)
+    return ended[0].created_at + _seconds(wait_s)
 
 
 def successor_id(subject: Subject, channels: Sequence[ChannelRecord], now: dt.datetime) -> str:
