@@ -39,6 +39,7 @@ from drivewake.contracts.rpc import (
     TokenReply,
     TokenRequest,
 )
+from drivewake.lab.servers import NatsServer, PostgresServer
 from drivewake.runtime.bus import StoredMessage
 from drivewake.runtime.clock import SystemClock
 from drivewake.runtime.lifecycle import Service
@@ -76,7 +77,8 @@ class ScriptedGoogle:
     """Google's token, revoke and key endpoints, doing what the test says.
 
     `answer_token` and `answer_revoke` replace the ordinary answers (status, body); `claims`
-    go over those of the id_token, None removes one; `gate` holds answers back while unset.
+    go over those of the id_token, None removes one; `refresh_gate` holds the answers to refreshes
+    back while it is unset.
     """
 
     def __init__(self, key: rsa.RSAPrivateKey) -> None:
@@ -88,8 +90,8 @@ class ScriptedGoogle:
         self.claims: dict[str, Any] = {}
         self.answer_token: tuple[int, bytes] | None = None
         self.answer_revoke: tuple[int, bytes] | None = None
-        self.gate = asyncio.Event()
-        self.gate.set()
+        self.refresh_gate = asyncio.Event()
+        self.refresh_gate.set()
         self.lifetime_s: float = 3600
         self.gives_refresh_token = True
         self.rotates = False
@@ -115,7 +117,8 @@ class ScriptedGoogle:
         """Answer POST /token."""
         form = {name: str(value) for name, value in (await request.post()).items()}
         self.forms.append(form)
-        await self.gate.wait()
+        if form.get("grant_type") == "refresh_token":
+            await self.refresh_gate.wait()
         if self.answer_token is not None:
             status, body = self.answer_token
             return web.Response(status=status, body=body, content_type="application/json")
@@ -221,7 +224,7 @@ async def google(signing_key: rsa.RSAPrivateKey) -> AsyncIterator[ScriptedGoogle
     host, port = runner.addresses[0][:2]
     scripted.url = f"http://{host}:{port}"
     yield scripted
-    scripted.gate.set()
+    scripted.refresh_gate.set()
     await runner.cleanup()
 
 
@@ -240,8 +243,10 @@ class Replica:
     async def stop(self) -> None:
         """End it in order."""
         self.service.stop.request()
-        await asyncio.wait_for(asyncio.gather(*self.tasks), 10)
-        await self.service._close()
+        try:
+            await asyncio.wait_for(asyncio.gather(*self.tasks), 10)
+        finally:
+            await self.service._close()
 
 
 class World:
@@ -255,7 +260,11 @@ class World:
         self.operator_token = f"operator-{secrets.token_hex(16)}"
         self.keys = {"k1": secrets.token_bytes(32)}
         self.replicas: list[Replica] = []
-        self.http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        self.http = aiohttp.ClientSession(
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # The server ends idle connections; a reused one could be ended just then.
+            connector=aiohttp.TCPConnector(force_close=True),
+        )
         self.private_key = PrivateKey.generate()
 
     def settings(self, **changes: Any) -> Settings:  # noqa: ANN401 - any setting
@@ -413,11 +422,16 @@ class World:
         return reply.code
 
     async def report(
-        self, connection: str, finding: Any, tenant: str = "default", caller: str = "poller"
+        self,
+        connection: str,
+        finding: Any,  # noqa: ANN401 - a word of the contract
+        tenant: str = "default",
+        caller: str = "poller",
+        reason: str = "Google said so",
     ) -> ReportReply | Refusal:
         """Report what Google said."""
         question = ReportRequest(
-            tenant=tenant, connection=connection, finding=finding, reason="Google said so"
+            tenant=tenant, connection=connection, finding=finding, reason=reason
         )
         body = await self.bus.request(
             subjects.report_rpc(caller), msgspec.json.encode(question), timeout_s=20
@@ -492,3 +506,23 @@ async def world(quiet_world: World) -> World:
     """An installation with one running auth."""
     await quiet_world.start()
     return quiet_world
+
+
+@pytest.fixture(scope="module")
+async def shared_world(
+    signing_key: rsa.RSAPrivateKey,
+    nats_server: NatsServer,
+    postgres_server: PostgresServer,
+    database_template: str,
+) -> AsyncIterator[World]:
+    """One installation for a file's tests that change nothing in it."""
+    name, prefix = f"test_{secrets.token_hex(6)}", f"t{secrets.token_hex(4)}"
+    postgres_server.create_database(name, template=database_template)
+    bus = await connect(name="test", url=nats_server.url, prefix=prefix)
+    await provision(bus, scale=0.01)
+    made = World(ScriptedGoogle(signing_key), postgres_server.dsn(name), nats_server.url, bus)
+    made.google.url = "http://127.0.0.1:9"
+    await made.start()
+    yield made
+    await made.close()
+    postgres_server.drop_database(name)

@@ -19,7 +19,7 @@ from drivewake.auth.ports import Account, Connections, Tenant, Tenants
 from drivewake.auth.signin import SignInService
 from drivewake.auth.tokens import ALARMS
 from drivewake.contracts.connections import PrincipalKind, Status
-from drivewake.contracts.ids import checked
+from drivewake.contracts.ids import InvalidIdError, checked
 from drivewake.runtime.clock import Clock
 from drivewake.runtime.logging import get_logger
 
@@ -73,8 +73,8 @@ class Desk:
 
     async def add_tenant(self, tenant_id: str, name: str) -> Tenant:
         """Add a tenant; InvalidInputError, InvalidIdError, TenantExistsError."""
-        if not 0 < len(name.strip()) <= MAX_NAME:
-            raise InvalidInputError(f"name must have 1 to {MAX_NAME} characters")
+        if not 0 < len(name.strip()) <= MAX_NAME or not name.isprintable():
+            raise InvalidInputError(f"name must have 1 to {MAX_NAME} printable characters")
         tenant = Tenant(
             id=checked(tenant_id, "tenant"), name=name.strip(), created_at=self._clock.now()
         )
@@ -84,21 +84,23 @@ class Desk:
 
     async def connections(self, tenant: str | None, after: str, limit: int) -> list[ConnectionView]:
         """Return up to `limit` connections with ids above `after`; UnknownError."""
-        if tenant is not None and await self._store.tenant(tenant) is None:
+        if tenant is not None and await self._store.tenant(_possible(tenant)) is None:
             raise UnknownError
+        if after:
+            checked(after, "after")
         page = await self._store.accounts(tenant, after, min(max(limit, 1), MAX_PAGE))
         return [self._view(account) for account in page]
 
     async def connection(self, connection: str) -> ConnectionView:
         """Return one connection; UnknownError."""
-        account = await self._store.account(connection)
+        account = await self._store.account(_possible(connection))
         if account is None:
             raise UnknownError
         return self._view(account)
 
     async def link(self, tenant: str) -> str:
         """Return a signed link token that connects one account; UnknownError."""
-        return await self._sign_ins.link(tenant)
+        return await self._sign_ins.link(_possible(tenant))
 
     async def reauthorize(self, connection: str) -> str:
         """Return a signed link token for the same principal to come back; UnknownError."""
@@ -120,7 +122,9 @@ class Desk:
 
     async def _apply(self, connection: str, fact: Fact, action: str) -> ConnectionView:
         now = self._clock.now()
-        after = await self._store.apply(connection, lambda current: decide(current, fact, now), now)
+        after = await self._store.apply(
+            _possible(connection), lambda current: decide(current, fact, now), now
+        )
         _log.info(
             "an operator changed a connection",
             action=action, tenant=after.tenant, connection=after.id, status=after.status,
@@ -157,3 +161,11 @@ class Desk:
                 action="secret_alarm", connection=connection.id, reason=str(error),
             )  # fmt: skip
             return None
+
+
+def _possible(token: str) -> str:
+    """Return an id that can exist; UnknownError for one that cannot, however it is written."""
+    try:
+        return checked(token)
+    except InvalidIdError:
+        raise UnknownError from None

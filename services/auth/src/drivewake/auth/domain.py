@@ -180,10 +180,15 @@ def _move(connection: Connection, status: Status, reason: str, now: dt.datetime)
     return msgspec.structs.replace(
         connection,
         status=status,
-        reason=reason[:MAX_REASON],
+        reason=_readable(reason),
         since=now,
         revision=connection.revision + 1,
     )
+
+
+def _readable(reason: str) -> str:
+    """Return a reason that can be stored and shown, whoever wrote it."""
+    return "".join(c if c.isprintable() else " " for c in reason[:MAX_REASON])
 
 
 def _established(connection: Connection, scopes: tuple[str, ...], now: dt.datetime) -> Change:

@@ -8,6 +8,8 @@ between the broker's acknowledgement and our commit is seen on the next pass.
 
 from typing import Final, Protocol
 
+import msgspec
+
 from drivewake.auth.domain import Connection, Overtaken, decide
 from drivewake.auth.errors import StoreUnavailableError
 from drivewake.auth.ports import Connections, Outbox, Transition
@@ -17,7 +19,7 @@ from drivewake.contracts.connections import Connection as ConnectionState
 from drivewake.contracts.envelope import HEADERS, Envelope, InvalidMessageError
 from drivewake.runtime.bus import Message, Publisher, StoredMessage, StreamReader
 from drivewake.runtime.clock import Clock
-from drivewake.runtime.errors import BusError, ConflictError
+from drivewake.runtime.errors import BusError, BusUnavailableError, ConflictError
 from drivewake.runtime.lifecycle import Stop
 from drivewake.runtime.logging import get_logger
 from drivewake.runtime.metrics import Counter
@@ -114,6 +116,11 @@ class Announcer:
                 if attempt == MAX_CONFLICTS - 1:
                     raise
                 continue
+            if ack.duplicate:
+                # The broker remembers the id. If the stream does not hold the message any more
+                # (it was restored, or purged), only a message without that id is taken.
+                message = msgspec.structs.replace(message, id="")
+                continue
             PUBLISHED.add()
             _log.info(
                 "connection published",
@@ -125,6 +132,7 @@ class Announcer:
                 sequence=ack.sequence,
             )
             return
+        raise BusUnavailableError("DRIVE_CONNECTION takes the message and does not hold it")
 
 
 def revision_of(message: StoredMessage | None) -> int:

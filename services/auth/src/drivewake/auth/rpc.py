@@ -12,6 +12,7 @@ from drivewake.auth.domain import Reported, decide
 from drivewake.auth.errors import StoreUnavailableError, UnknownError
 from drivewake.auth.ports import Connections
 from drivewake.auth.tokens import RefusedError, TokenService
+from drivewake.contracts.ids import InvalidIdError, checked
 from drivewake.contracts.rpc import Refusal, ReportReply, ReportRequest, TokenRequest
 from drivewake.runtime.bus import Requester
 from drivewake.runtime.clock import Clock
@@ -90,12 +91,17 @@ class Rpc:
         return _ENCODER.encode(refusal)
 
     async def _token(self, caller: str, body: bytes) -> bytes:
-        reply = await self._tokens.reply(caller, _TOKEN_REQUEST.decode(body))
+        request = _TOKEN_REQUEST.decode(body)
+        checked(request.tenant)
+        checked(request.connection)
+        reply = await self._tokens.reply(caller, request)
         ANSWERS.add(outcome="token")
         return reply
 
     async def _report(self, caller: str, body: bytes) -> bytes:
         report = _REPORT_REQUEST.decode(body)
+        checked(report.tenant)
+        checked(report.connection)
         known = await self._connections.connection(report.tenant, report.connection)
         if known is None:
             raise UnknownError
@@ -140,7 +146,7 @@ def _refusal_of(error: Exception, caller: str) -> Refusal:
     match error:
         case RefusedError():
             return error.refusal
-        case msgspec.MsgspecError() | UnicodeDecodeError() | RecursionError():
+        case msgspec.MsgspecError() | UnicodeDecodeError() | RecursionError() | InvalidIdError():
             reason = "the request is not of its type"
             return Refusal(code="invalid_request", reason=reason, retry=False)
         case UnknownError():
