@@ -27,6 +27,8 @@ class Parameter(NamedTuple):
     default: str | None
     minimum: int | None
     maximum: int | None
+    coerced: bool
+    """Whether Google cuts what is beyond the maximum instead of refusing it."""
 
 
 class Method(NamedTuple):
@@ -38,6 +40,10 @@ class Method(NamedTuple):
     parameters: dict[str, Parameter]
     scopes: frozenset[str]
     response: Node
+    needs_fields: bool
+    upload_paths: tuple[str, ...]
+    read_only: frozenset[str]
+    """Fields of the request body that only Google writes."""
 
 
 class Service:
@@ -55,6 +61,7 @@ class Service:
     def _collect(self, resource: dict[str, Any]) -> None:
         for raw in resource.get("methods", {}).values():
             response = raw.get("response", {}).get("$ref")
+            protocols = raw.get("mediaUpload", {}).get("protocols", {})
             self.methods[raw["id"]] = Method(
                 raw["id"],
                 raw["httpMethod"],
@@ -62,9 +69,20 @@ class Service:
                 {n: _parameter(n, p) for n, p in raw.get("parameters", {}).items()},
                 frozenset(raw.get("scopes", ())),
                 self._schema(response) if response else Node({}),
+                "Required: The `fields` parameter" in raw.get("description", ""),
+                tuple(protocol["path"] for protocol in protocols.values()),
+                self._read_only(raw.get("request", {}).get("$ref")),
             )
         for child in resource.get("resources", {}).values():
             self._collect(child)
+
+    def _read_only(self, name: str | None) -> frozenset[str]:
+        properties = {} if name is None else self._schemas[name].get("properties", {})
+        return frozenset(
+            key
+            for key, raw in properties.items()
+            if raw.get("readOnly") or raw.get("description", "").startswith("Output only")
+        )
 
     def _schema(self, name: str) -> Node:
         if name not in self._nodes:
@@ -94,4 +112,5 @@ def _parameter(name: str, raw: dict[str, Any]) -> Parameter:
         raw.get("default"),
         int(raw["minimum"]) if "minimum" in raw else None,
         int(raw["maximum"]) if "maximum" in raw else None,
+        "coerced" in raw.get("description", ""),
     )

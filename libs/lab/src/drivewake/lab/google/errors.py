@@ -101,6 +101,16 @@ def file_not_found(file_id: str) -> ApiError:
     return ApiError(404, "notFound", f"File not found: {file_id}.", location="fileId")
 
 
+def drive_not_found(message: str) -> ApiError:
+    """Say that the shared drive is gone, or that the caller is no member."""
+    return ApiError(404, "notFound", message, location="driveId")
+
+
+def part_not_found(part: str, message: str) -> ApiError:
+    """Say that a file has no such permission, revision, comment or reply."""
+    return ApiError(404, "notFound", message, location=f"{part}Id")
+
+
 def insufficient_file_permissions(message: str) -> ApiError:
     """Say that the caller sees the file but may not do this."""
     return ApiError(403, "insufficientFilePermissions", message)

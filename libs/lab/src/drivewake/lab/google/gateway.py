@@ -6,20 +6,20 @@ Order as at Google: credentials, scopes, quota, parameters, the method, partial 
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeGuard
-
-import msgspec
+from typing import Any, NamedTuple
 
 from drivewake.lab.google.discovery import Method, Parameter, Service
 from drivewake.lab.google.errors import (
     ApiError,
     bad_token,
+    drive_not_found,
     file_not_found,
     insufficient_file_permissions,
     insufficient_scopes,
     invalid_parameter,
     invalid_value,
     no_credentials,
+    part_not_found,
     required,
 )
 from drivewake.lab.google.fields import Mask, check, parse, project
@@ -28,18 +28,25 @@ from drivewake.lab.google.http import Handler, Request, Response, Router
 from drivewake.lab.google.ledger import RequestFact
 from drivewake.lab.google.model import (
     AccessDeniedError,
+    DriveMissingError,
     FileMissingError,
     InvalidOperationError,
+    PartMissingError,
+    RuleError,
     StateError,
     User,
 )
+from drivewake.lab.google.uploads import Media, Uploads, read_object, read_upload
 from drivewake.lab.google.world import SimulatedGoogle
 
 _MAX_INT32 = 2**31
 
 
 class Call(NamedTuple):
-    """One authorised call: `params` are typed, with Google's defaults filled in."""
+    """One authorised call: `params` are typed, with Google's defaults filled in.
+
+    `media` is what was uploaded with it.
+    """
 
     method: Method
     user: User
@@ -48,6 +55,7 @@ class Call(NamedTuple):
     body: dict[str, Any]
     mask: Mask | None
     request: Request
+    media: Media | None = None
 
 
 class Endpoint(NamedTuple):
@@ -55,7 +63,7 @@ class Endpoint(NamedTuple):
 
     `cost` is its quota kind. `default_fields` is what Google returns when `fields` is
     missing, None for everything; `needs_fields` refuses a call without it. `projects` says
-    that the handler applies the mask itself.
+    that the handler applies the mask itself. A handler may return a finished Response.
     """
 
     handler: Callable[[Call], Any]
@@ -75,6 +83,7 @@ class Gateway:
 
     def __init__(self, world: SimulatedGoogle) -> None:
         self._world = world
+        self._uploads = Uploads(world.options.seed)
 
     def mount(self, router: Router, service: Service, endpoints: Mapping[str, Endpoint]) -> None:
         """Add routes for all `endpoints`, keyed by method id."""
@@ -83,8 +92,19 @@ class Gateway:
             handler = self._handler(method, endpoint)
             for prefix in dict.fromkeys((service.base_path, "/")):
                 router.add(method.http_method, prefix + method.path, handler)
+            for path in method.upload_paths:
+                upload = self._handler(method, endpoint, uploads=True)
+                router.add(method.http_method, path, upload)
+                router.add("PUT", path, self._resume)
 
-    def _handler(self, method: Method, endpoint: Endpoint) -> Handler:
+    def _resume(self, request: Request) -> Response:
+        """Go on with a resumable upload; its address alone is the right to do so."""
+        try:
+            return self._uploads.proceed(request)
+        except ApiError as error:
+            return _refusal(error)
+
+    def _handler(self, method: Method, endpoint: Endpoint, *, uploads: bool = False) -> Handler:
         latency_s = self._world.options.profile.latency_ms / 1000
 
         def serve(request: Request) -> Response:
@@ -96,10 +116,11 @@ class Gateway:
                 self._world.quota.spend(
                     token.project, principal, endpoint.cost, self._world.now_ns()
                 )
-                response = self._serve(request, method, endpoint, token)
+                self._world.tick()
+                response = self._serve(request, method, endpoint, token, uploads=uploads)
             except ApiError as error:
                 reason = error.reason
-                response = Response.json(error.body(), error.code, error.headers)
+                response = _refusal(error)
             duration_us = (time.perf_counter_ns() - started) // 1000
             self._note(method, request, principal, response.status, reason, duration_us)
             return response
@@ -111,25 +132,31 @@ class Gateway:
         return serve_slowly if latency_s else serve
 
     def _serve(
-        self, request: Request, method: Method, endpoint: Endpoint, token: AccessToken
+        self,
+        request: Request,
+        method: Method,
+        endpoint: Endpoint,
+        token: AccessToken,
+        *,
+        uploads: bool,
     ) -> Response:
         params = read_parameters(request, method, endpoint.coerce)
         mask = read_mask(request, method, endpoint)
         user = self._world.state.user(token.grant.user)
-        call = Call(method, user, token, params, _body(request), mask, request)
-        try:
-            value = endpoint.handler(call)
-        except FileMissingError as error:
-            raise file_not_found(error.file_id) from error
-        except AccessDeniedError as error:
-            raise insufficient_file_permissions(str(error)) from error
-        except InvalidOperationError as error:
-            raise ApiError(400, "invalid", str(error)) from error
-        except StateError as error:
-            raise ApiError(500, "internalError", "Internal Error") from error
-        if value is None:
-            return Response(status=204)
-        return Response.json(value if endpoint.projects else project(value, mask))
+        media: Media | None = None
+        resumable = uploads and request.query.get("uploadType") == "resumable"
+        if uploads and not resumable:
+            body, media = read_upload(request)
+        else:
+            body = {} if request.method == "GET" else read_object(request.body)
+        call = Call(method, user, token, params, body, mask, request, media)
+        if not resumable:
+            return _answer(endpoint, call)
+
+        def finish(media: Media) -> Response:
+            return _answer(endpoint, call._replace(media=media))
+
+        return self._uploads.begin(request, finish)
 
     def _authorise(self, request: Request, method: Method) -> AccessToken:
         header = request.headers.get("authorization")
@@ -184,7 +211,7 @@ def read_parameters(
             if parameter.required:
                 raise required(name)
             continue
-        params[name] = _typed(parameter, raw, coerce=name in coerce)
+        params[name] = _typed(parameter, raw, coerce=parameter.coerced or name in coerce)
     return params
 
 
@@ -212,7 +239,7 @@ def read_mask(request: Request, method: Method, endpoint: Endpoint) -> Mask | No
     """Return what to show; None is everything. Raises ApiError for an unknown field."""
     text = request.query.get("fields")
     if not text:
-        if endpoint.needs_fields:
+        if endpoint.needs_fields or method.needs_fields:
             message = "The 'fields' parameter is required for this method."
             raise required("fields", message)
         return parse(endpoint.default_fields) if endpoint.default_fields else None
@@ -221,17 +248,30 @@ def read_mask(request: Request, method: Method, endpoint: Endpoint) -> Mask | No
     return mask
 
 
-def _body(request: Request) -> dict[str, Any]:
-    if not request.body or request.method == "GET":
-        return {}
+def _answer(endpoint: Endpoint, call: Call) -> Response:
+    """Let the handler work; tell the state's refusals in Google's words. Raises ApiError."""
     try:
-        body: object = msgspec.json.decode(request.body)
-    except msgspec.DecodeError:
-        raise ApiError(400, "parseError", "Parse Error") from None
-    if not _is_object(body):
-        raise ApiError(400, "parseError", "Parse Error")
-    return body
+        value = endpoint.handler(call)
+    except FileMissingError as error:
+        raise file_not_found(error.file_id) from error
+    except DriveMissingError as error:
+        raise drive_not_found(str(error)) from error
+    except PartMissingError as error:
+        raise part_not_found(error.part, str(error)) from error
+    except AccessDeniedError as error:
+        raise insufficient_file_permissions(str(error)) from error
+    except RuleError as error:
+        raise ApiError(error.code, error.reason, str(error)) from error
+    except InvalidOperationError as error:
+        raise ApiError(400, "invalid", str(error)) from error
+    except StateError as error:
+        raise ApiError(500, "internalError", "Internal Error") from error
+    if value is None:
+        return Response(status=204)
+    if isinstance(value, Response):
+        return value
+    return Response.json(value if endpoint.projects else project(value, call.mask))
 
 
-def _is_object(value: object) -> TypeGuard[dict[str, Any]]:
-    return isinstance(value, dict)
+def _refusal(error: ApiError) -> Response:
+    return Response.json(error.body(), error.code, error.headers)

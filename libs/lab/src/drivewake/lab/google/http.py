@@ -31,6 +31,12 @@ class Request:
         self.body = body
         self.path_params: dict[str, str] = {}
 
+    @property
+    def origin(self) -> str:
+        """Scheme and host as the caller reached us, behind a proxy too."""
+        scheme = self.headers.get("x-forwarded-proto", "http")
+        return f"{scheme}://{self.headers.get('host', 'localhost')}"
+
     def form(self) -> dict[str, str]:
         """Return the fields of a posted form; the last of a name wins."""
         return dict(self.form_list())

@@ -34,6 +34,7 @@ class Message(NamedTuple):
     attempt: int
     state: str
     changes: int
+    changed: str | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -71,6 +72,7 @@ class Push:
         self.channels: dict[str, Channel] = {}
         self.used_ids: set[str] = set()
         self._by_log: dict[str, dict[str, Channel]] = {}
+        self.watched_files = False
 
     async def start(self) -> None:
         """Open the client that delivers; before it nothing is sent."""
@@ -92,6 +94,7 @@ class Push:
     def open(self, channel: Channel) -> None:
         """Take a channel into service; its first message is `sync`, number 1."""
         self.used_ids.add(channel.id)
+        self.watched_files = self.watched_files or channel.log.startswith("file:")
         self.channels[channel.id] = channel
         self._by_log.setdefault(channel.log, {})[channel.id] = channel
         if self._session is not None:
@@ -113,6 +116,20 @@ class Push:
                 self._expire(channel)
                 continue
             self._gather(channel)
+
+    def notify_file(
+        self, file_id: str, state: str, changed: str | None, sees: Callable[[str], bool]
+    ) -> None:
+        """Tell the channels of one file; whose user sees it no longer hears `remove`."""
+        for channel in list(self._by_log.get(f"file:{file_id}", {}).values()):
+            if channel.expires_ms <= self._now_ns() // 1_000_000:
+                self._expire(channel)
+                continue
+            gone = state != "remove" and not sees(channel.user_email)
+            channel.number += self._ids.between(1, 3)
+            due_s = time.monotonic() + self._profile.push_delay_ms / 1000
+            told = ("remove", 1, None) if gone else (state, 1, changed)
+            self._enqueue(channel, Message(due_s, channel.number, 1, *told))
 
     def _gather(self, channel: Channel) -> None:
         window_ms = self._profile.push_coalesce_ms
@@ -191,6 +208,8 @@ class Push:
             "X-Goog-Resource-ID": channel.resource_id,
             "X-Goog-Resource-URI": channel.resource_uri,
         }
+        if message.changed is not None:
+            headers["X-Goog-Changed"] = message.changed
         if channel.token is not None:
             headers["X-Goog-Channel-Token"] = channel.token
         return headers

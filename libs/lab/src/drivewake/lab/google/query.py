@@ -172,5 +172,5 @@ def _flag(field: str, operator: str, literal: str) -> Predicate:
     if field == "trashed":
         return lambda s, _u, f: s.is_trashed(f) == wanted
     if field == "starred":
-        return lambda _s, u, f: (u.email in f.starred_by) == wanted
+        return lambda _s, u, f: (u.email in f.more.starred_by) == wanted
     return lambda _s, u, f: (f.id in u.shared_with) == wanted

@@ -72,12 +72,34 @@ class SimulatedGoogle:
         """Create a user. Raises InvalidOperationError if it exists."""
         return self.state.add_user(email, name or email.partition("@")[0], self.now_ms)
 
+    def tick(self) -> None:
+        """Let time do its work: permissions end when they expire."""
+        self.record(self.state.expire(self.now_ns()))
+
     def record(self, changes: Iterable[Change]) -> None:
-        """Write changes into the ledger and poke the channels of their logs."""
+        """Write changes into the ledger and poke the channels of their logs and files."""
         for change in changes:
             self.ledger.add(ChangeFact(self.ledger.next_n, change.at_ns, *_facts(change)), "change")
             for log in change.logs:
                 self.push.notify(log)
+            if self.push.watched_files:
+                self._notify_files(change)
+
+    def _notify_files(self, change: Change) -> None:
+        """Tell the channels of the file, and those of the folder it is or was in."""
+        file, state = self.state.files.get(change.file_id), self.state
+
+        def sees(email: str) -> bool:
+            user = state.users.get(email)
+            return file is not None and user is not None and state.access.rank(user, file) > 0
+
+        self.push.notify_file(change.file_id, *told(change), sees)
+        detail = change.detail or {}
+        parents = {*detail.get("added_parents", ()), *detail.get("removed_parents", ())}
+        if change.kind in {"create", "trash", "untrash"} and file is not None and file.parent:
+            parents.add(file.parent.id)
+        for parent in parents:
+            self.push.notify_file(parent, "update", "children", lambda _: True)
 
 
 def _facts(change: Change) -> tuple[int, str, int, str, str, tuple[str, ...]]:
@@ -89,3 +111,23 @@ def _facts(change: Change) -> tuple[int, str, int, str, str, tuple[str, ...]]:
         change.actor,
         change.logs,
     )
+
+
+_CHANGED = {
+    "content": ("content", "properties"),
+    "rename": ("properties",),
+    "metadata": ("properties",),
+    "move": ("parents",),
+    "permissions": ("permissions",),
+}
+
+
+def told(change: Change) -> tuple[str, str | None]:
+    """Return what a channel of the file hears: resource state and, on updates, what changed."""
+    state = {"create": "add", "delete": "remove", "trash": "trash", "untrash": "untrash"}.get(
+        change.kind, "update"
+    )
+    if state != "update":
+        return state, None
+    parts = [part for kind in change.kind.split("+") for part in _CHANGED.get(kind, ())]
+    return state, ",".join(dict.fromkeys(parts)) or None
