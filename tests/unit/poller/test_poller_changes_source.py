@@ -1,3 +1,5 @@
+# ruff: noqa: D102, D103, ANN401 - doubles of ports, and helpers whose names say it
+
 import datetime as dt
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -120,9 +122,7 @@ def facts(step: Step) -> list[str]:
 
 async def test_start_token_comes_before_the_listing() -> None:
     """Start token, pages, changes from the start token on: in this order."""
-    steps, drive = await run(
-        NEW, "7", files("a", more="p2"), files("b"), changes("c", new="8")
-    )
+    steps, drive = await run(NEW, "7", files("a", more="p2"), files("b"), changes("c", new="8"))
     assert [("start", None), ("files", None), ("files", "p2"), ("changes", "7")] == drive.asked
     assert [True, True, True, False] == [step.more for step in steps]
     assert ("live", "8") == (steps[-1].record.phase, steps[-1].record.cursor)

@@ -1,3 +1,5 @@
+# ruff: noqa: D103 - helpers whose names say it
+
 import datetime as dt
 
 import msgspec

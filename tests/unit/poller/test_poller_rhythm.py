@@ -1,3 +1,5 @@
+# ruff: noqa: D103 - helpers whose names say it
+
 import datetime as dt
 
 import msgspec
@@ -50,9 +52,10 @@ def test_log_without_any_change_grows_from_the_floor() -> None:
 
 def test_interval_says_why() -> None:
     """People read the reason in the status."""
-    assert "push channel alive, quiet for 2 h" == rhythm.interval(
-        RHYTHM, quiet(7300), NOW, pushed=True
-    ).why
+    assert (
+        "push channel alive, quiet for 2 h"
+        == rhythm.interval(RHYTHM, quiet(7300), NOW, pushed=True).why
+    )
 
 
 @given(st.floats(0, 1, exclude_max=True), st.floats(0.1, 10_000))

@@ -1,3 +1,5 @@
+# ruff: noqa: D103 - helpers whose names say it
+
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -26,7 +26,7 @@ from drivewake.runtime.lifecycle import Stop
 from drivewake.runtime.logging import get_logger
 from drivewake.runtime.telemetry import continue_trace
 
-FETCH_WAIT_S: Final = 2.0
+FETCH_WAIT_S: Final = 1.0
 """Longest wait of one fetch: how soon a stop is noticed by an idle service."""
 
 BUS_RETRY_S: Final = 1.0
