@@ -7,7 +7,7 @@ import base64
 import contextlib
 import datetime as dt
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from drivewake.contracts.connections import CONNECTION_TYPE, CONNECTIONS, Connec
 from drivewake.contracts.envelope import Envelope
 from drivewake.contracts.ids import log_id, new_id
 from drivewake.contracts.records import ChannelRecord, LogRecord
-from drivewake.contracts.rpc import Refusal, TokenReply, TokenRequest
+from drivewake.contracts.rpc import Refusal, ReportReply, ReportRequest, TokenReply, TokenRequest
 from drivewake.contracts.signals import SIGNALS, Signal
 from drivewake.lab.google.serve import RunningGoogle, start_google
 from drivewake.lab.google.world import Options
@@ -38,7 +38,11 @@ SCOPES = ["https://www.googleapis.com/auth/drive.readonly"]
 
 
 class World:
-    """Everything around one webhook. `refuse` makes auth refuse every token."""
+    """Everything around one webhook.
+
+    `refuse` makes auth refuse every token, `scopes` are those of the tokens it gives,
+    `reports` is what it was told.
+    """
 
     def __init__(self, bus: NatsBus, google: RunningGoogle, directory: Path, nats_url: str) -> None:
         self.bus = bus
@@ -46,6 +50,8 @@ class World:
         self.directory = directory
         self.nats_url = nats_url
         self.refuse: Refusal | None = None
+        self.scopes = SCOPES
+        self.reports: list[ReportRequest] = []
         self.keys = Keyring.parse(KEYS)
         self.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30))
         self._revisions: dict[str, int] = {}
@@ -156,7 +162,7 @@ class World:
             world = self.google.world
             client = world.grants.clients[world.options.client_id]
             user = world.state.user(email)
-            return world.grants.issue(client, user.email, SCOPES, world.now_ns()).token
+            return world.grants.issue(client, user.email, self.scopes, world.now_ns()).token
 
         key = nacl.public.PublicKey(base64.b64decode(question.public_key))
         sealed = nacl.public.SealedBox(key).encrypt(self.google.call(issue).encode())
@@ -166,6 +172,12 @@ class World:
             expires_at=dt.datetime.now(dt.UTC) + dt.timedelta(hours=1),
         )
         return msgspec.json.encode(reply)
+
+    async def answer_report(self, subject: str, body: bytes) -> bytes:
+        """Take a report as auth would."""
+        del subject
+        self.reports.append(msgspec.json.decode(body, type=ReportRequest))
+        return msgspec.json.encode(ReportReply(status="degraded"))
 
     # -- What can be seen --
 
@@ -247,17 +259,31 @@ def google() -> Iterator[RunningGoogle]:
 
 @contextlib.asynccontextmanager
 async def provisioned(
-    nats_url: str, prefix: str, google: RunningGoogle, directory: Path
+    nats_url: str,
+    prefix: str,
+    google: RunningGoogle,
+    directory: Path,
+    seeds: Mapping[str, Path] | None = None,
 ) -> AsyncIterator[World]:
-    """A provisioned installation without a webhook yet."""
-    bus = await connect(name="test", url=nats_url, prefix=prefix)
+    """A provisioned installation without a webhook yet; with `seeds`, on a guarded broker."""
+
+    async def connected(user: str) -> NatsBus:
+        seed = seeds[user].read_text() if seeds else ""
+        return await connect(
+            name=user, url=nats_url, prefix=prefix, user=user if seeds else "", seed=seed
+        )
+
+    bus = await connected("provision")
     await provision(bus, scale=0.01)
     made = World(bus, google, directory, nats_url)
-    await bus.serve("auth", subjects.TOKEN_RPC_ALL, made.answer_token, concurrency=8)
+    auth = await connected("auth")
+    await auth.serve("auth", subjects.TOKEN_RPC_ALL, made.answer_token, concurrency=8)
+    await auth.serve("reports", subjects.REPORT_RPC_ALL, made.answer_report, concurrency=8)
     try:
         yield made
     finally:
         await made.close()
+        await auth.close()
 
 
 @pytest.fixture
@@ -278,3 +304,9 @@ async def shared_world(
     directory = tmp_path_factory.mktemp("webhook")
     async with provisioned(nats_server.url, prefix, google, directory) as made:
         yield made
+
+
+@pytest.fixture
+def provisioned_world() -> Callable[..., contextlib.AbstractAsyncContextManager[World]]:
+    """`provisioned`, for a test that brings its own broker."""
+    return provisioned

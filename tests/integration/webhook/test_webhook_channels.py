@@ -157,3 +157,16 @@ async def test_an_orphan_is_stopped_at_google(world: World) -> None:
     await until(lambda: not open_channels(world.google, "ida"))
 
     assert [] == await world.channels(subject)
+
+
+async def test_a_missing_scope_is_reported_to_auth(world: World) -> None:
+    """What Google says of a grant reaches auth, which alone decides about the connection."""
+    world.scopes = ["https://www.googleapis.com/auth/userinfo.email"]
+    world.webhook().start()
+    subject = await world.connection("jan@example.com")
+    await world.log(subject)
+
+    record = await world.until_channel(subject, status="refused")
+
+    assert record.reason in {"insufficientPermissions", "ACCESS_TOKEN_SCOPE_INSUFFICIENT"}
+    assert ["scope_missing"] == [report.finding for report in world.reports]
