@@ -37,7 +37,6 @@ from drivewake.contracts.rpc import (
     ReportRequest,
     TokenAnswer,
     TokenReply,
-    TokenRequest,
 )
 from drivewake.lab.servers import NatsServer, PostgresServer
 from drivewake.runtime.bus import StoredMessage
@@ -235,10 +234,7 @@ class Replica:
         self.service = service
         self.bus = bus
         self.url = f"http://127.0.0.1:{port}"
-        self.tasks = [
-            asyncio.create_task(task(service.stop), name=name)
-            for name, task in service._tasks.items()
-        ]
+        self.tasks = [asyncio.ensure_future(task(service.stop)) for task in service._tasks.values()]
 
     async def stop(self) -> None:
         """End it in order."""
@@ -267,7 +263,7 @@ class World:
         )
         self.private_key = PrivateKey.generate()
 
-    def settings(self, **changes: Any) -> Settings:  # noqa: ANN401 - any setting
+    def settings(self, **changes: object) -> Settings:
         """Return settings for a replica."""
         keyring = ",".join(f"{i}:{base64.b64encode(k).decode()}" for i, k in self.keys.items())
         given: dict[str, Any] = {
@@ -289,7 +285,7 @@ class World:
         }
         return Settings(**(given | changes))
 
-    async def start(self, **changes: Any) -> Replica:  # noqa: ANN401 - any setting
+    async def start(self, **changes: object) -> Replica:
         """Start a replica of auth; return it once it answers token requests."""
         settings = self.settings(**changes)
         bus = await connect(settings, name="auth")
@@ -393,19 +389,22 @@ class World:
     # -- The services --
 
     async def ask(
-        self, connection: str, tenant: str = "default", caller: str = "poller", **more: Any
+        self,
+        connection: str,
+        tenant: str = "default",
+        caller: str = "poller",
+        **more: Any,  # noqa: ANN401 - other fields of the request
     ) -> TokenReply | Refusal:
         """Ask for a token."""
         public_key = base64.b64encode(bytes(self.private_key.public_key)).decode()
-        question = TokenRequest(
-            **{"tenant": tenant, "connection": connection, "public_key": public_key, **more}
-        )
+        question = {"tenant": tenant, "connection": connection, "public_key": public_key}
         body = await self.bus.request(
-            subjects.token_rpc(caller), msgspec.json.encode(question), timeout_s=20
+            subjects.token_rpc(caller), msgspec.json.encode(question | more), timeout_s=20
         )
-        return msgspec.json.decode(body, type=TokenAnswer)
+        answer: TokenReply | Refusal = msgspec.json.decode(body, type=TokenAnswer)
+        return answer
 
-    async def token(self, connection: str, **more: Any) -> str:
+    async def token(self, connection: str, **more: Any) -> str:  # noqa: ANN401 - as `ask`
         """Ask for a token that must be given; return it opened."""
         reply = await self.ask(connection, **more)
         assert isinstance(reply, TokenReply), reply
@@ -415,7 +414,7 @@ class World:
         """Return the token of a reply."""
         return SealedBox(self.private_key).decrypt(base64.b64decode(reply.sealed)).decode()
 
-    async def refused(self, connection: str, **more: Any) -> str:
+    async def refused(self, connection: str, **more: Any) -> str:  # noqa: ANN401 - as `ask`
         """Ask for a token that must be refused; return the refusal's code."""
         reply = await self.ask(connection, **more)
         assert isinstance(reply, Refusal), reply
@@ -436,7 +435,8 @@ class World:
         body = await self.bus.request(
             subjects.report_rpc(caller), msgspec.json.encode(question), timeout_s=20
         )
-        return msgspec.json.decode(body, type=ReportAnswer)
+        answer: ReportReply | Refusal = msgspec.json.decode(body, type=ReportAnswer)
+        return answer
 
     # -- What can be seen --
 
@@ -457,7 +457,7 @@ class World:
         """Return everything on DRIVE_CONNECTION."""
         found = []
         following = self.bus.follow(subjects.CONNECTION.name)
-        async with contextlib.aclosing(following) as messages:  # type: ignore[type-var]
+        async with contextlib.aclosing(following) as messages:
             async for message in messages:
                 if message is None:
                     break

@@ -139,7 +139,9 @@ async def test_a_long_list_comes_in_pages(world: World) -> None:
     assert sorted(made) == seen
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=501", "limit=x", "limit=-1", "after=%00", f"after={'x' * 65}"])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=501", "limit=x", "limit=-1", "after=%00", f"after={'x' * 65}"]
+)
 async def test_a_bad_page_is_refused(shared_world: World, query: str) -> None:
     """Limits are limits."""
     status, body = await shared_world.api("GET", f"/v1/connections?{query}")

@@ -58,6 +58,13 @@ async def revisions(world: World) -> list[int]:
     return [state.revision for state in await world.history("c1")]
 
 
+async def transition(store: Store) -> Transition:
+    """Return the connection's current revision, as it is published."""
+    connection = await store.connection("default", "c1")
+    assert connection is not None
+    return Transition(connection=connection, at=NOON)
+
+
 class Failing:
     """A bus on which publishing fails: `before` the broker has it, or after."""
 
@@ -107,7 +114,7 @@ async def test_a_publisher_that_was_paused_never_goes_backwards(
 ) -> None:
     """One that wakes up with an old revision in its hands is refused by the stream."""
     await connected(quiet_world, 3)
-    stale = Transition(connection=await store.connection("default", "c1"), at=NOON)
+    stale = await transition(store)
     assert 3 == await Announcer(store, quiet_world.bus).publish_pending()
     await Announcer(store, quiet_world.bus)._publish(stale)
     assert [1, 2, 3] == await revisions(quiet_world)
@@ -125,7 +132,8 @@ async def test_racing_publishers_keep_the_order(quiet_world: World, store: Store
 async def test_a_foreign_writer_in_between_only_delays(quiet_world: World, store: Store) -> None:
     """The stream moves between our reading and writing: we look again, and publish then."""
     await connected(quiet_world, 1)
-    bus, interrupted = quiet_world.bus, []
+    bus = quiet_world.bus
+    interrupted: list[bool] = []
 
     class Interrupted(Failing):
         async def publish(self, message: Message, **more: Any) -> PublishAck:  # noqa: ANN401
@@ -141,15 +149,17 @@ async def test_a_foreign_writer_in_between_only_delays(quiet_world: World, store
     assert 2 == last.sequence
 
 
-async def test_a_message_is_the_same_however_often_it_is_made(store: Store, quiet_world: World) -> None:
+async def test_a_message_is_the_same_however_often_it_is_made(
+    store: Store, quiet_world: World
+) -> None:
     """Id and bytes follow from connection and revision alone; another revision, another id."""
     await connected(quiet_world)
-    connection = await store.connection("default", "c1")
-    transition = Transition(connection=connection, at=NOON)
-    assert message_of(transition) == message_of(transition)
-    after = decide(connection, Reported("unauthorized", "x"), NOON)
+    first = await transition(store)
+    assert message_of(first) == message_of(first)
+    after = decide(first.connection, Reported("unauthorized", "x"), NOON)
     assert after is not None
-    assert message_of(transition).id != message_of(Transition(connection=after.connection, at=NOON)).id
+    second = Transition(connection=after.connection, at=NOON)
+    assert message_of(first).id != message_of(second).id
 
 
 async def reconcile(world: World, store: Store) -> None:

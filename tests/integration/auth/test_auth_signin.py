@@ -18,7 +18,7 @@ async def untouched(world: World) -> bool:
     rows = await world.rows(
         "select id from auth.connection union all select id from auth.refresh_token"
     )
-    return rows == []
+    return not rows
 
 
 async def test_a_person_who_consents_has_a_connection(world: World) -> None:
@@ -33,7 +33,7 @@ async def test_a_person_who_consents_has_a_connection(world: World) -> None:
 async def test_google_is_asked_for_everything_that_security_needs(world: World) -> None:
     """The way to Google carries PKCE S256, state, nonce, offline access and a new consent."""
     url, _ = await world.depart(await world.link())
-    query = {name: values for name, values in parse_qs(urlsplit(url).query).items()}
+    query = parse_qs(urlsplit(url).query)
     assert ["S256"] == query["code_challenge_method"]
     assert 43 == len(query["code_challenge"][0])
     assert ["offline"] == query["access_type"]

@@ -171,7 +171,7 @@ async def test_a_wrong_client_secret_is_no_connections_fault(quiet_world: World)
     """invalid_client keeps every connection active: an operator must act, no person."""
     await quiet_world.start()
     connection = await quiet_world.connect()
-    quiet_world.google.client_secret = "changed-at-google"  # noqa: S105 - a test's
+    quiet_world.google.client_secret = "changed-at-google"
     reply = await quiet_world.ask(connection)
     assert ("google_unavailable", True) == (reply.code, reply.retry)
     assert "invalid_client" in reply.reason

@@ -125,4 +125,6 @@ def page(name: str, detail: str = "") -> Response[str]:
         f"<body><main><h1>{escape(found.title)}</h1><p>{escape(found.text)}{more}</p></main>"
         "</body></html>"
     )
-    return Response(html, status_code=found.status.value, media_type=MediaType.HTML, headers=HEADERS)
+    return Response(
+        html, status_code=found.status.value, media_type=MediaType.HTML, headers=HEADERS
+    )

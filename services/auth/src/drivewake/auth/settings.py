@@ -92,7 +92,7 @@ class Settings(MigrateSettings):
             plain_is_fine = self.allow_plain_http or parts.hostname in LOOPBACK
             schemes = {"https", "http"} if plain_is_fine else {"https"}
             if parts.scheme not in schemes or not parts.hostname or parts.fragment:
-                raise ValueError(f"DRIVEWAKE_{name.upper()}: must be an https:// address")
+                raise ValueError(f"give an https:// address in DRIVEWAKE_{name.upper()}")
         return self
 
     @property
