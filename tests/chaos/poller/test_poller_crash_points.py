@@ -41,7 +41,7 @@ class MortalBucket:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    async def put(self, key: str, value: bytes, *, revision: int) -> int:
+    async def put(self, key: str, value: bytes, *, revision: int) -> Any:
         return await self._fuse.run(lambda: self._inner.put(key, value, revision=revision))
 
 
@@ -108,7 +108,12 @@ async def life(stage: Stage, effects: int) -> int:
     """
     person = stage.person()
     fuse = Fuse(effects)
-    settings = {"page_size": 3, "instance": f"i-{person.connection}", "spacing_s": 0.0}
+    running: Any = None
+    settings: dict[str, Any] = {
+        "page_size": 3,
+        "instance": f"i-{person.connection}",
+        "spacing_s": 0.0,
+    }
 
     async def reach(goal: Awaitable[Any]) -> None:
         """Wait for a goal; when the poller dies before, check what it left and start anew."""

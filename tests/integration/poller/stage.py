@@ -67,7 +67,7 @@ class Stored(msgspec.Struct, frozen=True):
     @property
     def body(self) -> dict[str, Any]:
         """The item as Google gave it."""
-        return msgspec.json.decode(self.raw.body)
+        return msgspec.json.decode(self.raw.body, type=dict[str, Any])
 
     @property
     def version(self) -> int | None:

@@ -238,7 +238,7 @@ async def status_of(stage: Stage, **request: Any) -> dict[str, Any]:
     answer = await stage.bus.request(
         subjects.STATUS_RPC, msgspec.json.encode(request), timeout_s=5.0
     )
-    return msgspec.json.decode(answer)
+    return msgspec.json.decode(answer, type=dict[str, Any])
 
 
 async def test_status_tells_every_log(stage: Stage) -> None:

@@ -145,6 +145,7 @@ def test_start_token_is_kept_until_the_listing_is_whole() -> None:
     new = domain.new_log("t1", "c1", "user_changes", NOW)
     begun = domain.snapshot_begun(new, start_token="7", snapshot="s1", now=NOW)
     half = domain.listed(begun, "p2", 1000, incomplete=False)
+    assert half.snapshot is not None
     assert ("snapshot", "", "7", "p2", 1000) == (
         half.phase,
         half.cursor,
