@@ -237,6 +237,10 @@ class Bus(Publisher, Scheduler, StreamReader, Requester, Doorbell, Protocol):
         """Bind to a bucket; NotFoundError if it was not provisioned."""
         ...
 
+    async def check(self) -> None:
+        """Return if the broker answers right now, else BusUnavailableError: for readiness."""
+        ...
+
     async def close(self) -> None:
         """Flush and disconnect; everything bound to this bus ends."""
         ...

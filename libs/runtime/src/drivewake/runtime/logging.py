@@ -8,7 +8,7 @@ it is written, whoever wrote it: libraries' logs and exceptions' texts too.
 import logging
 import logging.config
 import sys
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import structlog
 from opentelemetry import trace
@@ -41,7 +41,7 @@ def configure(service: str, level: str = "info", format: Format = "auto") -> Non
         structlog.processors.format_exc_info,
         _redaction,
     ]
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _Stdout()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -71,6 +71,23 @@ def configure(service: str, level: str = "info", format: Format = "auto") -> Non
     )
 
 
+class _Stdout(logging.StreamHandler[TextIO]):
+    """Writes to what `sys.stdout` is at that moment: it may be replaced or captured."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:
+        """Where lines go."""
+        return sys.stdout
+
+    @stream.setter
+    def stream(self, value: TextIO) -> None:
+        del value
+        raise AttributeError("it follows sys.stdout")
+
+
 class _Context:
     """Adds the service, the logger's name as a default action, and the trace."""
 
@@ -80,7 +97,10 @@ class _Context:
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
         del method
         event.setdefault("service", self._service)
-        event.setdefault("action", getattr(logger, "name", None) or "log")
+        if "action" not in event:
+            # A library's line: its logger is the best name for what it tells.
+            record = event.get("_record")
+            event["action"] = record.name if record else getattr(logger, "name", None) or "log"
         span = trace.get_current_span().get_span_context()
         event["trace_id"] = f"{span.trace_id:032x}" if span.is_valid else ""
         event["span_id"] = f"{span.span_id:016x}" if span.is_valid else ""

@@ -170,6 +170,10 @@ class MemoryBus:
         self._core.stream(bucket.stream)
         return MemoryKeyValue(self._core, bucket)
 
+    async def check(self) -> None:
+        """Return unless the bus is closed."""
+        self._core.check_open()
+
     async def close(self) -> None:
         """End everything bound to this bus."""
         self._core.close()

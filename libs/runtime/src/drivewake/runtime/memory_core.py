@@ -52,7 +52,9 @@ class Core:
         if name not in self._streams:
             raise NotFoundError(f"there is no stream {name}")
         self.fire()
-        return self._streams[name]
+        stream = self._streams[name]
+        stream.expire(self.clock.now())
+        return stream
 
     def taking(self, subject: str) -> MemoryStream:
         """Return the stream that stores a subject; NotFoundError without one."""
@@ -60,6 +62,7 @@ class Core:
         self.fire()
         for stream in self._streams.values():
             if stream.takes(subject):
+                stream.expire(self.clock.now())
                 return stream
         raise NotFoundError(f"no stream takes {subject}")
 

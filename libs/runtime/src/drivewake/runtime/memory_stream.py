@@ -54,7 +54,6 @@ class MemoryStream:
         self, messages: Sequence[Message], now: dt.datetime, *, expected_last: int | None
     ) -> PublishAck:
         """Store all messages or none."""
-        self._expire(now)
         self.check_last(expected_last)
         self._check_size(messages)
         for message in messages:
@@ -106,7 +105,7 @@ class MemoryStream:
         while self.spec.max_bytes and self._bytes > self.spec.max_bytes and self.stored:
             self.remove(next(iter(self.stored)))
 
-    def _expire(self, now: dt.datetime) -> None:
+    def expire(self, now: dt.datetime) -> None:
         """Drop what is too old, and message ids out of the duplicate window."""
         window = dt.timedelta(seconds=self.spec.duplicate_window_s)
         while self._ids and next(iter(self._ids.values()))[1] + window <= now:

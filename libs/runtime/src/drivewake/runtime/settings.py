@@ -5,19 +5,19 @@ Every field `name` is read from `DRIVEWAKE_NAME`, or from the file that
 A wrong setting stops the start with every problem at once, and no message repeats a value.
 """
 
+import json
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
-from pydantic import SecretBytes, SecretStr, ValidationError
+from pydantic import SecretBytes, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
 )
 
 from drivewake.runtime.errors import ConfigurationError
@@ -84,10 +84,7 @@ class FileSource(PydanticBaseSettingsSource):
         for name, field in self.settings_cls.model_fields.items():
             value, key, is_complex = self.get_field_value(field, name)
             if value is not None:
-                try:
-                    found[key] = self.prepare_field_value(name, field, value, is_complex)
-                except ValueError:
-                    self.problems[name] = f"{variable(name)}{FILE_SUFFIX}: not valid JSON."
+                found[key] = self.prepare_field_value(name, field, value, is_complex)
         return found
 
 
@@ -103,7 +100,12 @@ class ServiceSettings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        # Done by `_decoded`, as an error of its field beside all others.
+        enable_decoding=False,
     )
 
     nats_url: str = "nats://127.0.0.1:4222"
@@ -117,6 +119,19 @@ class ServiceSettings(BaseSettings):
     shutdown_s: float = 10.0
     otlp_endpoint: str | None = None
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _decoded(cls, value: object, info: ValidationInfo) -> object:
+        """Read fields of several values (tuples, mappings) as JSON."""
+        field = cls.model_fields[str(info.field_name)]
+        source = FileSource(cls, {})
+        if not isinstance(value, str) or not source.field_is_complex(field):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError("not valid JSON; this field takes JSON") from None
+
 
 def load(settings_cls: type[S], environ: Mapping[str, str] | None = None) -> S:
     """Return the settings, or raise ConfigurationError with every problem, one a line.
@@ -129,10 +144,6 @@ def load(settings_cls: type[S], environ: Mapping[str, str] | None = None) -> S:
     problems = dict(files.problems)
     try:
         settings = settings_cls(**values)
-    except SettingsError as error:
-        field = getattr(error, "field_name", "")
-        problems.setdefault(field, f"{variable(field)}: not valid JSON; this field takes JSON.")
-        settings = None
     except ValidationError as error:
         for name, line in _problems(settings_cls, error):
             problems.setdefault(name, line)

@@ -136,6 +136,7 @@ class ClosingContract:
         """Every verb says so; none hangs."""
         puller = await world.bus.puller(PATIENT)
         kv = await world.bus.key_value(BUCKET)
+        await world.bus.check()
         await closed(world.bus)
         calls = (
             world.bus.publish(a_message("suite.log.a.b")),
@@ -146,6 +147,7 @@ class ClosingContract:
             kv.get("k"),
             kv.put("k", b"", revision=0),
             world.bus.puller(PATIENT),
+            world.bus.check(),
         )
         for result in await asyncio.gather(*calls, return_exceptions=True):
             assert isinstance(result, BusUnavailableError)
