@@ -10,7 +10,7 @@ from drivewake.eventstore.store import Batch, NewEvent
 
 MAX_ID_CHARACTERS: Final = 500
 """Head ids stand in a B-tree, whose entries end at 2,704 bytes; tenant and kind share it."""
-MAX_EVENT_BYTES: Final = 512 << 10
+MAX_EVENT_BYTES: Final = 768 << 10
 """Data and metadata together: the event must fit into a message of the broker, 1 MiB."""
 
 

@@ -60,7 +60,12 @@ LEASE: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 PROJECTOR: Final[Mapping[str, str]] = MappingProxyType(
-    {**_KEEPALIVE, "application_name": "drivewake-projector"}
+    {
+        **_KEEPALIVE,
+        "application_name": "drivewake-projector",
+        "idle_session_timeout": "60s",
+        "idle_in_transaction_session_timeout": "60s",
+    }
 )
 
 _SCHEMA_OR_RIGHTS: Final = (

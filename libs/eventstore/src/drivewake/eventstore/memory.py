@@ -112,6 +112,11 @@ class MemoryStore:
         found = {id_: self._heads.get((tenant, kind, id_)) for id_ in ids}
         return {id_: head for id_, head in found.items() if head is not None}
 
+    async def head_ids(self, tenant: str, kind: str, after: str, limit: int) -> Sequence[str]:
+        """See HeadReader."""
+        ids = (id_ for of, named, id_ in self._heads if (of, named) == (tenant, kind))
+        return sorted(id_ for id_ in ids if id_ > after)[:limit]
+
     async def applied(self, tenant: str, connection: str) -> Sequence[Applied]:
         """See HeadReader."""
         mine = [

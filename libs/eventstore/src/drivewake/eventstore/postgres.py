@@ -139,6 +139,12 @@ class PostgresStore(PostgresCoordination):
             rows = await connection.fetch(_SQL["heads"], tenant, kind, list(ids))
         return {id_: Head(revision=revision, state=state) for id_, revision, state in rows}
 
+    async def head_ids(self, tenant: str, kind: str, after: str, limit: int) -> Sequence[str]:
+        """See store.HeadReader."""
+        async with borrowed(self._readers) as connection:
+            rows = await connection.fetch(_SQL["head_ids"], tenant, kind, after, limit)
+        return [row["id"] for row in rows]
+
     async def applied(self, tenant: str, connection: str) -> Sequence[Applied]:
         """See store.HeadReader."""
         async with borrowed(self._readers) as session:

@@ -185,6 +185,10 @@ class HeadReader(Protocol):
         """Return the heads that exist, by id."""
         ...
 
+    async def head_ids(self, tenant: str, kind: str, after: str, limit: int) -> Sequence[str]:
+        """Return the next ids behind `after` (first ""), in an order of its own, each once."""
+        ...
+
     async def applied(self, tenant: str, connection: str) -> Sequence[Applied]:
         """Return the applied cursors of a connection's logs, by log and partition."""
         ...

@@ -254,6 +254,18 @@ class EventStoreContract:
         assert {} == dict(await store.heads("acme", "sighting", ["f1"]))
         assert {} == dict(await store.heads("acme", "file", []))
 
+    async def test_ids_of_heads_are_paged(self, store: EventStore) -> None:
+        """The ids of one kind come page by page, each once, and no others."""
+        ids = {f"f{number}" for number in range(7)}
+        await store.append(Batch(heads=[a_head(ABSENT, id_=id_) for id_ in ids]))
+        await store.append(Batch(heads=[msgspec.structs.replace(a_head(ABSENT), kind="other")]))
+        found: list[str] = []
+        while page := await store.head_ids("acme", "file", found[-1] if found else "", 3):
+            assert len(page) <= 3
+            found += page
+        assert (7, ids) == (len(found), set(found))
+        assert [] == list(await store.head_ids("globex", "file", "", 3))
+
     @pytest.mark.parametrize("expected", [2, 7, ABSENT])
     async def test_moved_head_refuses_the_whole_batch(
         self, store: EventStore, expected: int
@@ -374,7 +386,7 @@ class EventStoreContract:
             {"data": b"{"},
             {"data": b"[" * 100_000 + b"]" * 100_000},
             {"metadata": b""},
-            {"data": b'"' + b"x" * (512 << 10) + b'"'},
+            {"data": b'"' + b"x" * (768 << 10) + b'"'},
         ],
         ids=["nul", "surrogate", "not utf-8", "nul in json", "truncated", "deep", "empty", "large"],
     )

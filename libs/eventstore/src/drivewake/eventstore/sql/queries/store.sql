@@ -17,6 +17,12 @@ select eventstore.ensure_month($1);
 select id, revision, state from eventstore.head
 where tenant = $1 and kind = $2 and id = any ($3);
 
+-- head_ids: the next ids of one kind
+select id from eventstore.head
+where tenant = $1 and kind = $2 and id > $3
+order by id
+limit $4;
+
 -- applied: the applied cursors of a connection
 select tenant, connection, log, partition, cursor, observed_at from eventstore.applied
 where tenant = $1 and connection = $2
