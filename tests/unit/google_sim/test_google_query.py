@@ -22,7 +22,7 @@ def found(q: str) -> list[str]:
         state.create(alice, name, top, NOW_NS, mime_type=mime, data=b"", modified_ms=year_ms)
     gone = state.create(alice, "gone", "root", NOW_NS, mime_type="text/plain", data=b"").file_id
     state.trash(alice, gone, NOW_NS, trashed=True)
-    predicate = parse(q.replace("TOP", top))
+    predicate = parse(q.replace("TOP", top)).holds
     return [f.name for f in state.visible(alice) if predicate(state, alice, f)]
 
 

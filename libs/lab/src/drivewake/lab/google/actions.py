@@ -9,7 +9,14 @@ from typing import Any
 
 import msgspec
 
-from drivewake.lab.google.model import FOLDER, Change, InvalidOperationError, StateError, User
+from drivewake.lab.google.model import (
+    FOLDER,
+    Change,
+    InvalidOperationError,
+    Permission,
+    StateError,
+    User,
+)
 from drivewake.lab.google.world import SimulatedGoogle
 
 Time = str | int | None
@@ -76,12 +83,14 @@ class Delete(_Action, frozen=True, tag="delete"):
 
 
 class Share(msgspec.Struct, frozen=True, rename="camel"):
-    """One direct permission: type user, domain or anyone."""
+    """One direct permission: type user, group, domain or anyone."""
 
     type: str
     role: str
     email_address: str | None = None
     domain: str | None = None
+    expiration_time: Time = None
+    allow_file_discovery: bool = False
 
 
 class SetPermissions(_Action, frozen=True, tag="set_permissions"):
@@ -91,7 +100,76 @@ class SetPermissions(_Action, frozen=True, tag="set_permissions"):
     permissions: tuple[Share, ...]
 
 
-Action = CreateFolder | CreateFile | Update | Trash | Untrash | Delete | SetPermissions
+class CreateDrive(_Action, frozen=True, tag="create_drive"):
+    """Create a shared drive; its permissions are its members, the actor the first organizer."""
+
+    name: str
+    ref: str | None = None
+
+
+class DeleteDrive(_Action, frozen=True, tag="delete_drive"):
+    """Delete a shared drive with all that is in it."""
+
+    file: str
+
+
+class Open(_Action, frozen=True, tag="open"):
+    """Follow a link: the file enters the actor's log the first time."""
+
+    file: str
+
+
+class Star(_Action, frozen=True, tag="star"):
+    """Star a file for the actor alone, or take the star off."""
+
+    file: str
+    starred: bool = True
+
+
+class Transfer(_Action, frozen=True, tag="transfer"):
+    """Hand a file over to another owner."""
+
+    file: str
+    email_address: str
+
+
+class Comment(_Action, frozen=True, tag="comment"):
+    """Comment on a file."""
+
+    file: str
+    content: str
+
+
+class Mark(_Action, frozen=True, tag="mark"):
+    """Set what Google, an administrator or the owner's settings page sets; absent is unchanged.
+
+    `resource_key` must be given beside the id by who comes by the link alone; `limited`
+    disables inherited permissions of a folder.
+    """
+
+    file: str
+    resource_key: str | None = None
+    abusive: bool | None = None
+    limited: bool | None = None
+    copy_restricted: bool | None = None
+
+
+Action = (
+    CreateFolder
+    | CreateFile
+    | Update
+    | Trash
+    | Untrash
+    | Delete
+    | SetPermissions
+    | CreateDrive
+    | DeleteDrive
+    | Open
+    | Star
+    | Transfer
+    | Comment
+    | Mark
+)
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -140,32 +218,76 @@ def _do(world: SimulatedGoogle, actor: User, action: Action) -> tuple[str, list[
     state, now_ns = world.state, world.now_ns()
     if isinstance(action, CreateFolder | CreateFile):
         return _create(world, actor, action)
+    if isinstance(action, CreateDrive):
+        drive, made = state.add_drive(actor, action.name, now_ns)
+        if action.ref is not None:
+            world.refs[action.ref] = drive.id
+        return drive.id, [made]
     file_id = world.refs.get(action.file, action.file)
-    if isinstance(action, Update):
-        parent = action.parent
-        change = state.edit(
-            actor,
-            file_id,
-            now_ns,
-            name=action.name,
-            parent_id=None if parent is None else world.refs.get(parent, parent),
-            data=action.content,
-            mime_type=action.mime_type,
-            description=action.description,
-            modified_ms=milliseconds(action.modified_time),
-            created_ms=milliseconds(action.created_time),
-        )
-        return file_id, [change]
-    if isinstance(action, Trash | Untrash):
-        trashed = isinstance(action, Trash)
-        return file_id, state.trash(actor, file_id, now_ns, trashed=trashed)
-    if isinstance(action, Delete):
-        return file_id, state.delete(actor, file_id, now_ns)
-    wanted = [
-        state.permission(p.type, p.role, p.email_address, p.domain) for p in action.permissions
-    ]
-    changed = state.set_permissions(actor, file_id, wanted, now_ns)
-    return file_id, [] if changed is None else [changed]
+    changed = _change(world, actor, action, file_id)
+    if changed is None:
+        return file_id, []
+    return file_id, changed if isinstance(changed, list) else [changed]
+
+
+def _change(  # noqa: C901, PLR0911 - one line an action
+    world: SimulatedGoogle, actor: User, action: Action, file_id: str
+) -> Change | list[Change] | None:
+    state, now_ns = world.state, world.now_ns()
+    match action:
+        case Update():
+            return _update(world, actor, action, file_id)
+        case Trash() | Untrash():
+            return state.trash(actor, file_id, now_ns, trashed=isinstance(action, Trash))
+        case Delete():
+            return state.delete(actor, file_id, now_ns)
+        case DeleteDrive():
+            return state.delete_drive(actor, file_id, now_ns, with_items=True)
+        case SetPermissions():
+            shares = [_permission(world, share) for share in action.permissions]
+            return state.set_permissions(actor, file_id, shares, now_ns)
+        case Open():
+            return state.open(actor, state.find(actor, file_id), now_ns)
+        case Star():
+            return state.star(actor, file_id, now_ns, starred=action.starred)
+        case Transfer():
+            return state.transfer(actor, file_id, action.email_address, now_ns)
+        case Comment():
+            return state.add_comment(actor, file_id, action.content, now_ns)[1]
+        case Mark():
+            names = ("resource_key", "abusive", "limited", "copy_restricted")
+            said = {n: getattr(action, n) for n in names}
+            marks = {n: value for n, value in said.items() if value is not None}
+            return state.edit(actor, file_id, now_ns, extras=marks)
+        case _:
+            raise InvalidOperationError(f"Not an action on a file: {action}")
+
+
+def _permission(world: SimulatedGoogle, share: Share) -> Permission:
+    return world.state.permission(
+        share.type,
+        share.role,
+        share.email_address,
+        share.domain,
+        expires_ms=milliseconds(share.expiration_time),
+        discoverable=share.allow_file_discovery,
+    )
+
+
+def _update(world: SimulatedGoogle, actor: User, action: Update, file_id: str) -> Change:
+    parent = action.parent
+    return world.state.edit(
+        actor,
+        file_id,
+        world.now_ns(),
+        name=action.name,
+        parent_id=None if parent is None else world.refs.get(parent, parent),
+        data=action.content,
+        mime_type=action.mime_type,
+        description=action.description,
+        modified_ms=milliseconds(action.modified_time),
+        created_ms=milliseconds(action.created_time),
+    )
 
 
 def _create(

@@ -3,6 +3,7 @@
 import inspect
 from typing import Any
 
+from drivewake.lab.google.batch import Batches
 from drivewake.lab.google.control import Control
 from drivewake.lab.google.discovery import Service
 from drivewake.lab.google.drive import DriveService
@@ -22,6 +23,7 @@ class Application:
         Control(world).mount(self._router)
         drive = DriveService(world)
         Gateway(world).mount(self._router, Service("drive", "v3"), drive.endpoints())
+        Batches(self._router).mount()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
         """Serve one request."""

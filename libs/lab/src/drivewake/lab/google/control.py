@@ -3,6 +3,8 @@
     GET  /_sim/health                     {"status": "ok", "profile", "seed", "users"}
     GET  /_sim/counters                   ledger counters, quota units spent, channels
     POST /_sim/users                      {"email", "name"?} -> {"email", "userId", "rootId"}
+    POST /_sim/groups                     {"email", "name"?, "members"?: [email]}: made, or its
+                                          members replaced
     POST /_sim/clients                    {"clientId", "clientSecret", "project"?, "redirectUris"?}
     POST /_sim/tokens                     {"email", "scopes", "clientId"?} -> an access token
     POST /_sim/tokens/revoke              {"email"}: as from the user's account page
@@ -37,6 +39,14 @@ class NewUser(msgspec.Struct, frozen=True):
 
     email: str
     name: str | None = None
+
+
+class NewGroup(msgspec.Struct, frozen=True):
+    """Body of POST /_sim/groups."""
+
+    email: str
+    name: str | None = None
+    members: tuple[str, ...] = ()
 
 
 class NewClient(msgspec.Struct, frozen=True, rename="camel"):
@@ -79,6 +89,7 @@ class Control:
             ("GET", "state", self.state),
             ("GET", "refs", self.refs),
             ("POST", "users", self.add_user),
+            ("POST", "groups", self.set_group),
             ("POST", "clients", self.add_client),
             ("POST", "tokens", self.add_token),
             ("POST", "tokens/revoke", self.revoke),
@@ -164,6 +175,12 @@ class Control:
         wanted = msgspec.json.decode(request.body, type=NewUser)
         user = self._world.add_user(wanted.email, wanted.name)
         return {"email": user.email, "userId": user.user_id, "rootId": user.root.id}
+
+    def set_group(self, request: Request) -> Any:  # noqa: ANN401 - JSON
+        """Create a group, or replace its members."""
+        wanted = msgspec.json.decode(request.body, type=NewGroup)
+        group = self._world.set_group(wanted.email, wanted.members, wanted.name)
+        return {"email": group.email, "members": list(group.members)}
 
     def add_client(self, request: Request) -> Any:  # noqa: ANN401 - JSON
         """Register an OAuth client."""

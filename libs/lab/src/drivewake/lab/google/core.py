@@ -25,6 +25,7 @@ from drivewake.lab.google.model import (
     User,
 )
 
+_MAX_GENERATED = 100_000
 _NO_KEYS: Mapping[str, str] = {}
 
 
@@ -38,6 +39,7 @@ class Core:
     def __init__(self, seed: int = 0, *, descendants_in_log: bool = False) -> None:
         self._ids = Ids(seed, "drive")
         self._descendants_in_log = descendants_in_log
+        self._generated: dict[str, None] = {}
         self._ordinal = 0
         self._seq = 0
         self.access = Access()
@@ -54,6 +56,18 @@ class Core:
     def seq(self) -> int:
         """The number of the last change."""
         return self._seq
+
+    def generate_ids(self, count: int) -> list[str]:
+        """Return ids for files to come; the last 100,000 can be used."""
+        ids = [self._ids.file() for _ in range(count)]
+        self._generated.update(dict.fromkeys(ids))
+        while len(self._generated) > _MAX_GENERATED:
+            del self._generated[next(iter(self._generated))]
+        return ids
+
+    def is_generated(self, file_id: str) -> bool:
+        """Whether the id was handed out for a file to come."""
+        return file_id in self._generated
 
     # --- principals -------------------------------------------------------------------
 
@@ -246,7 +260,7 @@ class Core:
             raise AccessDeniedError(folder_id)
         return folder
 
-    def _record(  # noqa: PLR0913 - one entry of the truth: who did what to which, seen by whom
+    def _record(
         self,
         actor: User | None,
         file: File,
@@ -295,7 +309,7 @@ class Core:
         version = drive.root.version
         return self._write(drive.id, version, kind, actor, now_ns, logs, detail, at_ms)
 
-    def _write(  # noqa: PLR0913 - the parts of a change
+    def _write(
         self,
         file_id: str,
         version: int,

@@ -6,9 +6,10 @@
 import datetime as dt
 import re
 from collections.abc import Callable
+from typing import NamedTuple
 
 from drivewake.lab.google.errors import ApiError, invalid_value
-from drivewake.lab.google.model import OWNER, READER, WRITER, File, User
+from drivewake.lab.google.model import OWNER, READER, WRITER, File, SharedDrive, User
 from drivewake.lab.google.state import DriveState
 
 Predicate = Callable[[DriveState, User, File], bool]
@@ -79,13 +80,30 @@ class _Parser:
         return _comparison(value, operator, literal)
 
 
-def parse(text: str) -> Predicate:
-    """Return the predicate. Raises ApiError (400 invalid, location q)."""
+class Query(NamedTuple):
+    """A parsed query. `parent` is a folder all that matches must be in, where it names one."""
+
+    holds: Predicate
+    parent: str | None
+
+
+def parse(text: str) -> Query:
+    """Return the query. Raises ApiError (400 invalid, location q)."""
     parser = _Parser(text)
     predicate = parser.expression()
     if parser.peek()[0] != "end":
         raise _refuse()
-    return predicate
+    return Query(predicate, _parent(parser.tokens))
+
+
+def _parent(tokens: list[tuple[str, str]]) -> str | None:
+    """Return the folder of a `'id' in parents` that is joined by and alone."""
+    if ("word", "or") in tokens or ("word", "not") in tokens or ("op", "(") in tokens:
+        return None
+    for at in range(len(tokens) - 2):
+        if tokens[at + 1 : at + 3] == [("word", "in"), ("word", "parents")]:
+            return tokens[at][1]
+    return None
 
 
 def _both(a: Predicate, b: Predicate) -> Predicate:
@@ -174,3 +192,31 @@ def _flag(field: str, operator: str, literal: str) -> Predicate:
     if field == "starred":
         return lambda _s, u, f: (u.email in f.more.starred_by) == wanted
     return lambda _s, u, f: (f.id in u.shared_with) == wanted
+
+
+_DRIVE_TERM = re.compile(
+    r"(?P<field>name|hidden)\s*(?P<op>contains|!=|=)\s*(?:'(?P<text>(?:\\.|[^'\\])*)'|(?P<flag>true|false))"
+)
+
+
+def parse_drives(text: str) -> Callable[[User, SharedDrive], bool]:
+    """Return the predicate of `drives.list?q=`: terms on name and hidden, joined by and.
+
+    Raises ApiError (400 invalid, location q).
+    """
+    terms: list[tuple[str, str, str]] = []
+    for part in re.split(r"\s+and\s+", text.strip()):
+        found = _DRIVE_TERM.fullmatch(part)
+        if found is None or (found["field"] == "hidden") != (found["flag"] is not None):
+            raise _refuse()
+        value = found["flag"] or re.sub(r"\\(.)", r"\1", found["text"], flags=re.DOTALL)
+        terms.append((found["field"], found["op"], value))
+
+    def holds(user: User, drive: SharedDrive, field: str, operator: str, value: str) -> bool:
+        if field == "hidden":
+            return (drive.id in user.hidden_drives) == ((value == "true") == (operator == "="))
+        if operator == "contains":
+            return value.lower() in drive.root.name.lower()
+        return (drive.root.name == value) == (operator == "=")
+
+    return lambda user, drive: all(holds(user, drive, *term) for term in terms)

@@ -31,7 +31,7 @@ class Remarks(Core):
                 return comment
         raise PartMissingError("comment", comment_id)
 
-    def add_comment(  # noqa: PLR0913 - a comment's own properties
+    def add_comment(
         self,
         actor: User,
         file_id: str,
@@ -70,7 +70,7 @@ class Remarks(Core):
                 return reply
         raise PartMissingError("reply", reply_id)
 
-    def add_reply(  # noqa: PLR0913, PLR0917 - a reply's own properties
+    def add_reply(
         self,
         actor: User,
         file_id: str,
@@ -94,7 +94,7 @@ class Remarks(Core):
         comment.resolved = _RESOLVED.get(action or "", comment.resolved)
         return reply, self._remark(actor, file, action or "reply", comment, now_ns)
 
-    def edit_reply(  # noqa: PLR0913, PLR0917 - it takes three ids to name a reply
+    def edit_reply(
         self,
         actor: User,
         file_id: str,

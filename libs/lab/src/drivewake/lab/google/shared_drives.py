@@ -32,7 +32,7 @@ class SharedDrives(Core):
         change = self._record_drive(actor, drive, "drive-create", (actor,), now_ns)
         return drive, change
 
-    def change_drive(  # noqa: PLR0913 - what a drive's settings page has
+    def change_drive(
         self,
         actor: User,
         drive_id: str,

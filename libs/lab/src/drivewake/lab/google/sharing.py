@@ -32,7 +32,7 @@ class Sharing(Core):
         super().__init__(seed, descendants_in_log=descendants_in_log)
         self._expiries: list[tuple[int, int, str, str]] = []
 
-    def permission(  # noqa: PLR0913 - a permission's own properties
+    def permission(
         self,
         kind: str,
         role: str,

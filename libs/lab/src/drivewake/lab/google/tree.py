@@ -108,24 +108,7 @@ class Tree(Core):
             self._move(actor, file, parent_id)
             detail |= {"added_parents": [file.parent.id] if file.parent else []}
             kinds.append("move")
-        if data is not None:
-            self._fill(file, data)
-            kinds.append("content")
-        if name is not None:
-            detail |= {"old_name": file.name, "new_name": name}
-            file.name = name
-            kinds.append("rename")
-        if mime_type is not None and not file.is_folder:
-            file.mime_type = mime_type
-            kinds.append("metadata")
-        if description is not None:
-            file.description = description
-            kinds.append("metadata")
-        if extras:
-            _set_extras(file, extras)
-            kinds.append("permissions" if "limited" in extras else "metadata")
-            if file.is_folder:
-                self.access.forget()
+        kinds += self._describe(file, detail, data, name, mime_type, description, extras)
         if modified_ms is not None:
             file.modified_ms = modified_ms
         elif {"content", "rename", "metadata"} & set(kinds):
@@ -235,8 +218,10 @@ class Tree(Core):
         return self._write(file.id, file.version, kind, actor, now_ns, [actor.log], None, at_ms)
 
     def open(self, actor: User, file: File, now_ns: int) -> Change | None:
-        """Note that the actor opened a file it sees: the first time a link leads there, it
-        enters the actor's log and listings, and nobody else's.
+        """Note that the actor opened a file it sees.
+
+        The first time a link leads there, the file enters the actor's log and listings, and
+        nobody else's.
         """
         if self.is_known(actor, file):
             return None
@@ -246,6 +231,38 @@ class Tree(Core):
         return self._write(file.id, file.version, "open", actor, now_ns, [actor.log], None, at_ms)
 
     # --- inside -----------------------------------------------------------------------
+
+    def _describe(
+        self,
+        file: File,
+        detail: dict[str, Any],
+        data: bytes | None,
+        name: str | None,
+        mime_type: str | None,
+        description: str | None,
+        extras: Mapping[str, Any] | None,
+    ) -> list[str]:
+        """Give a file its new content and names; return what kinds of change these are."""
+        kinds: list[str] = []
+        if data is not None:
+            self._fill(file, data)
+            kinds.append("content")
+        if name is not None:
+            detail |= {"old_name": file.name, "new_name": name}
+            file.name = name
+            kinds.append("rename")
+        if mime_type is not None and not file.is_folder:
+            file.mime_type = mime_type
+            kinds.append("metadata")
+        if description is not None:
+            file.description = description
+            kinds.append("metadata")
+        if extras:
+            _set_extras(file, extras)
+            kinds.append("permissions" if "limited" in extras else "metadata")
+            if file.is_folder:
+                self.access.forget()
+        return kinds
 
     def _fill(self, file: File, data: bytes) -> None:
         """Give a file its (next) content; what it had becomes an older revision."""

@@ -11,7 +11,7 @@ import msgspec
 
 from drivewake.lab.google.grants import Client, Grants
 from drivewake.lab.google.ledger import ChangeFact, Ledger
-from drivewake.lab.google.model import Change, User
+from drivewake.lab.google.model import Change, Group, User
 from drivewake.lab.google.profiles import PROFILES, Profile
 from drivewake.lab.google.push import Push
 from drivewake.lab.google.quota import Quota
@@ -71,6 +71,15 @@ class SimulatedGoogle:
     def add_user(self, email: str, name: str | None = None) -> User:
         """Create a user. Raises InvalidOperationError if it exists."""
         return self.state.add_user(email, name or email.partition("@")[0], self.now_ms)
+
+    def set_group(self, email: str, members: Iterable[str], name: str | None = None) -> Group:
+        """Create a group, or replace its members. Raises InvalidOperationError."""
+        users = [self.state.user(member) for member in members]
+        group = self.state.groups.get(email.lower())
+        if group is None:
+            group = self.state.add_group(email, name or email.partition("@")[0])
+        self.record(self.state.set_members(group, users, self.now_ns()))
+        return group
 
     def tick(self) -> None:
         """Let time do its work: permissions end when they expire."""
