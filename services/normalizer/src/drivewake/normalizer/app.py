@@ -15,15 +15,14 @@ from drivewake.eventstore.relay import Relay
 from drivewake.normalizer.adapters import BusGraveyard, PostgresSightingIndex
 from drivewake.normalizer.burial import SERVICE, Burial
 from drivewake.normalizer.committing import Committer
-from drivewake.normalizer.feeds import Feed
+from drivewake.normalizer.consuming import Consumption
 from drivewake.normalizer.handlers import CONNECTIONS, BatchHandler
 from drivewake.normalizer.limits import DeadBound
 from drivewake.normalizer.minting import Mint
 from drivewake.normalizer.months import KeepMonths
-from drivewake.normalizer.ports import SightingIndex, Store
+from drivewake.normalizer.ports import ConsumerStore, SightingIndex
 from drivewake.normalizer.settings import Settings
 from drivewake.normalizer.sweeping import Sweeper
-from drivewake.normalizer.writer import Writer
 from drivewake.runtime import telemetry
 from drivewake.runtime.bus import Bus
 from drivewake.runtime.clock import SystemClock
@@ -78,9 +77,9 @@ async def open_store(
 
 
 async def assemble(
-    service: Service, bus: Bus, store: Store, index: SightingIndex, settings: Settings
-) -> Writer:
-    """Put the normalizer together on a bus and a store; add its tasks to the service."""
+    service: Service, bus: Bus, store: ConsumerStore, index: SightingIndex, settings: Settings
+) -> None:
+    """Put the normalizer together on a bus and a store; add its task to the service."""
     clock = SystemClock()
     committer = Committer(store, Mint(settings.secret()), bus, clock, lanes=settings.lanes)
     handler = BatchHandler(
@@ -89,26 +88,14 @@ async def assemble(
         Burial(BusGraveyard(bus), DeadBound(settings.dead_rule()), clock),
         clock,
     )
-    arrived = asyncio.Event()
     consumers = {CONNECTIONS: subjects.NORMALIZER_CONNECTIONS} | dict(
         enumerate(subjects.NORMALIZER_RAW)
     )
-    feeds: list[Feed] = []
-    for partition, consumer in consumers.items():
-        feed = Feed(await bus.puller(consumer), partition, arrived)
-        service.add(f"feed-{consumer.stream}-{consumer.name}", feed.run)
-        feeds.append(feed)
-    bounds = settings.bounds()
-    writer = Writer(
-        feeds,
-        handler,
-        bounds.size(),
-        arrived,
-        most_bytes=bounds.most_bytes,
-        beat=partial(service.heartbeat, "writer"),
+    pullers = {number: await bus.puller(consumer) for number, consumer in consumers.items()}
+    consumption = Consumption(
+        store, pullers, handler, settings.bounds(), beat=partial(service.heartbeat, "consume")
     )
-    service.add("writer", writer.run)
-    return writer
+    service.add("consume", consumption.run)
 
 
 def host_readers(service: Service, bus: Bus, store: PostgresStore, settings: Settings) -> None:

@@ -33,7 +33,7 @@ class Feed:
         self._arrived = arrived
         self._chunk: deque[Delivery] = deque()
         self._emptied = asyncio.Event()
-        # What a process before this one left unsettled comes at once, and in order.
+        # What another replica left unsettled comes at once, and in order.
         self._reset_due = True
         self._mean_bytes = float(FIRST_BYTES)
 
@@ -71,7 +71,6 @@ class Feed:
                 )
                 self.reset()
                 await stop.sleep(RETRY_S)
-        await self._puller.close()
 
     async def _pull(self, stop: Stop) -> None:
         if self._reset_due:

@@ -37,3 +37,6 @@ SWEPT: Final = Counter(
 BATCH_LIMIT: Final = Gauge(
     "normalizer_batch_limit", meaning="How many messages are taken at once at present."
 )
+ACTIVE: Final = Gauge(
+    "normalizer_active", meaning="Whether this replica consumes (1) or stands by (0)."
+)

@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from drivewake.contracts.dead import DeadLetter
-from drivewake.eventstore.store import Appender, HeadReader
+from drivewake.eventstore.store import Appender, Coordination, HeadReader
 
 
 class Store(Appender, HeadReader, Protocol):
     """The event store, as far as the normalizer uses it."""
+
+
+class ConsumerStore(Store, Coordination, Protocol):
+    """The same, with the lock that lets one replica consume at a time."""
 
 
 class SightingIndex(Protocol):
