@@ -8,7 +8,7 @@ from typing import Protocol
 import asyncpg
 import pytest
 
-from drivewake.eventstore import postgres
+from drivewake.eventstore.appending import write
 from drivewake.eventstore.connections import WRITER, AnyConnection, connect
 from drivewake.eventstore.postgres import PostgresStore
 from drivewake.eventstore.store import Batch
@@ -41,7 +41,7 @@ class Lane:
     async def write(self, session: AnyConnection, names: list[str], hold: Hold) -> None:
         """Append, and dawdle before the commit."""
         async with session.transaction():
-            await postgres._append(session, Batch(events=[an_event(file=name) for name in names]))
+            await write(session, Batch(events=[an_event(file=name) for name in names]))
             await hold()
 
     async def read(self, after: int) -> list[tuple[int, str]]:
@@ -160,7 +160,7 @@ async def test_paused_writer_delays_and_skips_nothing(database: str, statement: 
         session = await connect(database, WRITER)
         try:
             await session.execute("begin")
-            await postgres._append(session, Batch(events=[an_event(file="slow")]))
+            await write(session, Batch(events=[an_event(file="slow")]))
             quick = asyncio.create_task(store.append(Batch(events=[an_event(file="quick")])))
             await asyncio.sleep(HOLD_S)
             assert not quick.done()

@@ -9,30 +9,26 @@ recognise what had been committed after all.
 import asyncio
 import datetime as dt
 import time
-import uuid
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, Self
 
 import asyncpg
 
 from drivewake.eventstore import metrics
+from drivewake.eventstore.appending import write
 from drivewake.eventstore.checks import find_oversize, find_poison
 from drivewake.eventstore.connections import (
     READER,
     WRITER,
-    AnyConnection,
     Pool,
     borrowed,
     open_pool,
 )
 from drivewake.eventstore.coordination import PostgresCoordination
 from drivewake.eventstore.errors import (
-    HeadMovedError,
-    MovedHead,
     PoisonError,
     StoreMismatchError,
-    StoreUnavailableError,
 )
 from drivewake.eventstore.months import Months
 from drivewake.eventstore.queries import load_queries
@@ -43,27 +39,12 @@ from drivewake.eventstore.store import (
     Applied,
     Batch,
     Head,
-    HeadWrite,
-    Mark,
-    NewEvent,
     Selection,
     StoredEvent,
 )
 
 _SQL = load_queries("store")
 _CLOSE_S: Final = 5.0
-_COLUMNS: Final = (
-    "position",
-    "occurred_at",
-    "key",
-    "tenant",
-    "connection",
-    "lane",
-    "type",
-    "stream",
-    "data",
-    "metadata",
-)
 
 
 class PostgresStore(PostgresCoordination):
@@ -119,7 +100,7 @@ class PostgresStore(PostgresCoordination):
         started_s = time.perf_counter()
         try:
             async with borrowed(self._writers) as connection, connection.transaction():
-                result = await _append(connection, batch)
+                result = await write(connection, batch)
         except PoisonError as error:
             poison = find_poison(batch)
             if poison is None:
@@ -180,124 +161,6 @@ async def _close(pool: Pool) -> None:
             await pool.close()
     except TimeoutError:
         pool.terminate()
-
-
-async def _append(connection: AnyConnection, batch: Batch) -> Appended:
-    """Write the batch inside a transaction that is open. Lock order: lane, then the rest."""
-    events = batch.events
-    if batch.marks:
-        await connection.fetchrow(_SQL["append_begin"], batch.lane, [])
-        events = [*events, *await _set_marks(connection, batch.marks)]
-    fresh, repeated = _distinct(events)
-    row = await connection.fetchrow(_SQL["append_begin"], batch.lane, list(fresh))
-    assert row is not None  # noqa: S101 - the function returns one row
-    base, known = row["base"], set(row["dup"] or ())
-    if batch.heads:
-        await _advance(connection, batch.heads)
-    new = [event for key, event in fresh.items() if key not in known] if known else fresh.values()
-    if len(known) < len(fresh):
-        await connection.copy_records_to_table(
-            "event",
-            schema_name="eventstore",
-            columns=_COLUMNS,
-            records=_records(new, base, batch.lane),
-        )
-    if batch.applied:
-        await _set_applied(connection, batch.applied)
-    stored = len(fresh) - len(known)
-    return Appended(
-        first_position=base + 1 if stored else 0,
-        stored=stored,
-        duplicates=_duplicates(events, known) if known or repeated else (),
-    )
-
-
-def _distinct(events: Sequence[NewEvent]) -> tuple[dict[uuid.UUID, NewEvent], bool]:
-    """Return the first event of each key, in order, and whether a key came again."""
-    fresh: dict[uuid.UUID, NewEvent] = {}
-    for event in events:
-        fresh.setdefault(event.key, event)
-    return fresh, len(fresh) < len(events)
-
-
-def _duplicates(events: Sequence[NewEvent], known: set[uuid.UUID]) -> tuple[uuid.UUID, ...]:
-    seen = set(known)
-    found = []
-    for event in events:
-        if event.key in seen:
-            found.append(event.key)
-        seen.add(event.key)
-    return tuple(found)
-
-
-def _records(events: Collection[NewEvent], base: int, lane: int) -> Iterator[tuple[object, ...]]:
-    for position, event in enumerate(events, base + 1):
-        yield (
-            position,
-            event.occurred_at,
-            event.key,
-            event.tenant,
-            event.connection,
-            lane,
-            event.type,
-            event.stream,
-            event.data,
-            event.metadata,
-        )
-
-
-async def _advance(connection: AnyConnection, writes: Sequence[HeadWrite]) -> None:
-    rows = await connection.fetch(
-        _SQL["advance_heads"],
-        [write.tenant for write in writes],
-        [write.kind for write in writes],
-        [write.id for write in writes],
-        [write.expected for write in writes],
-        [write.state for write in writes],
-    )
-    if rows[0]["ordinal"] == 0:
-        if rows[0]["found_revision"] != len(writes):
-            # Only a writer that does not hold the lane's lock can have come between.
-            raise StoreUnavailableError("a head was written from outside of its lane")
-        return
-    raise HeadMovedError(tuple(_moved(writes[ordinal - 1], found) for ordinal, found in rows))
-
-
-def _moved(write: HeadWrite, found: int) -> MovedHead:
-    return MovedHead(
-        tenant=write.tenant, kind=write.kind, id=write.id, expected=write.expected, found=found
-    )
-
-
-async def _set_marks(connection: AnyConnection, marks: Sequence[Mark]) -> list[NewEvent]:
-    rows = await connection.fetch(
-        _SQL["set_marks"],
-        [mark.tenant for mark in marks],
-        [mark.log for mark in marks],
-        [mark.fact for mark in marks],
-        [mark.partition for mark in marks],
-        [mark.of for mark in marks],
-    )
-    completed = (marks[row["ordinal"] - 1].then for row in rows)
-    return [event for event in completed if event is not None]
-
-
-async def _set_applied(connection: AnyConnection, applied: Sequence[Applied]) -> None:
-    youngest: dict[tuple[str, str, int], Applied] = {}
-    for cursor in applied:
-        place = (cursor.tenant, cursor.log, cursor.partition)
-        if place not in youngest or youngest[place].observed_at <= cursor.observed_at:
-            youngest[place] = cursor
-    cursors = youngest.values()
-    await connection.execute(
-        _SQL["set_applied"],
-        [cursor.tenant for cursor in cursors],
-        [cursor.connection for cursor in cursors],
-        [cursor.log for cursor in cursors],
-        [cursor.partition for cursor in cursors],
-        [cursor.cursor for cursor in cursors],
-        [cursor.observed_at for cursor in cursors],
-    )
 
 
 def _stored(lane: int, row: asyncpg.Record) -> StoredEvent:
