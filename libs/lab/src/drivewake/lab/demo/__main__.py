@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -81,6 +82,9 @@ def main(
         seed=int.from_bytes(os.urandom(3), "big") if seed is None else seed,
         keep=keep,
     )
+    # Whoever stops us, everything ends in order.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     sys.exit(run(options, Screen()))
 
 
