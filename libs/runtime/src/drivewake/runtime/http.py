@@ -223,6 +223,10 @@ class HttpServer:
         self.host = host
         self.port: int = self._listener.getsockname()[1]
 
+    def close(self) -> None:
+        """Give the address back without having served."""
+        self._listener.close()
+
     async def run(self, stop: Stop) -> None:
         """Serve until the stop; requests under way are answered.
 

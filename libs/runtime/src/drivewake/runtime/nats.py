@@ -68,6 +68,11 @@ async def connect(
     servers = [server.strip() for server in url.split(",")]
     if not all(server.startswith(SCHEMES) for server in servers):
         raise ConfigurationError("DRIVEWAKE_NATS_URL: give nats://host:port, more after commas")
+    if seed:
+        try:
+            nkeys.from_seed(bytearray(seed.strip().encode())).wipe()
+        except nkeys.NkeysError:
+            raise ConfigurationError("DRIVEWAKE_NATS_SEED: this is not an NKEY seed") from None
     client = Client()
     link = Link(client, prefix)
     options: dict[str, Any] = {"nkeys_seed_str": seed} if seed else {}
@@ -100,8 +105,6 @@ async def connect(
             raise BusUnavailableError(f"no broker answered in {timeout_s:g} s (DRIVEWAKE_NATS_URL)")
         connecting.result()
         connected = True
-    except nkeys.NkeysError:
-        raise ConfigurationError("DRIVEWAKE_NATS_SEED: this is not an NKEY seed") from None
     except Error as error:
         raise ConfigurationError(f"DRIVEWAKE_NATS_URL: {error}") from error
     finally:
