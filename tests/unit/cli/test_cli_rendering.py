@@ -1,6 +1,7 @@
 import datetime as dt
+import sys
 from importlib.metadata import EntryPoint
-from typing import Any
+from types import ModuleType
 
 import click
 import pytest
@@ -127,7 +128,7 @@ def brought(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
     """Pretend that packages bring these verbs."""
     found = [EntryPoint(name, value, main.GROUP) for name, value in values.items()]
 
-    def entry_points(**_: Any) -> list[EntryPoint]:
+    def entry_points(**_: object) -> list[EntryPoint]:
         return found
 
     monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
@@ -135,10 +136,9 @@ def brought(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
 
 def test_areas_bring_their_verbs(monkeypatch: pytest.MonkeyPatch) -> None:
     """An entry point is a verb; a built-in one stays what it is."""
-    monkeypatch.setitem(
-        __import__("sys").modules, "brought_verbs", __import__("types").ModuleType("m")
-    )
-    __import__("sys").modules["brought_verbs"].hello = hello  # type: ignore[attr-defined]
+    module = ModuleType("brought_verbs")
+    vars(module)["hello"] = hello
+    monkeypatch.setitem(sys.modules, "brought_verbs", module)
     brought(monkeypatch, hello="brought_verbs:hello", status="brought_verbs:hello")
     assert "hello\n" == CliRunner().invoke(main.root, ["hello"]).output
     assert "Show streams" in CliRunner().invoke(main.root, ["status", "--help"]).output
