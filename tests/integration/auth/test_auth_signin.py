@@ -428,6 +428,7 @@ async def test_a_consent_without_lasting_access_is_explained(world: World) -> No
         (200, b"{}"),
         (200, b'{"access_token": "a", "expires_in": -5}'),
         (200, b'{"access_token": 5, "expires_in": 5}'),
+        (200, b'{"access_token": "a\\r\\nX: y", "expires_in": 5}'),
         (200, b"[" * 10_000),
         (200, b'{"access_token": "' + b"a" * 200_000 + b'", "expires_in": 5}'),
         (302, b""),

@@ -88,7 +88,7 @@ async def test_rejecting_everything_does_not_hammer_google(world: World) -> None
         answers.append(await world.ask(connection, rejected=reply.token_id))
         if isinstance(answers[-1], TokenReply):
             reply = answers[-1]
-    assert 2 == world.google.refreshes
+    assert 4 == world.google.refreshes
     refusals = [answer for answer in answers if isinstance(answer, Refusal)]
     assert {("google_unavailable", True)} == {(r.code, r.retry) for r in refusals}
 

@@ -107,9 +107,10 @@ async def compose(service: Service, settings: Settings, bus: NatsBus, clock: Clo
     service.add("nats", bus.watch_connection)
     service.add("watcher", watcher.run)
     service.add("answers", answer)
-    service.add("outbox", Announcer(store, bus).run)
+    service.add("outbox", Announcer(store, bus, lambda: service.heartbeat("outbox")).run)
     service.add("reconciler", Reconciler(store, store, bus, clock).run)
-    service.add("revoker", Revoker(store, google, keyring, clock).run)
+    revoker = Revoker(store, google, keyring, clock, lambda: service.heartbeat("revoker"))
+    service.add("revoker", revoker.run)
     service.add("housekeeper", Housekeeper(store, clock).run)
     return server
 

@@ -10,6 +10,7 @@ import asyncpg
 from pydantic import SecretStr
 
 from drivewake.auth.errors import StoreUnavailableError
+from drivewake.runtime.errors import ConfigurationError
 
 Row: TypeAlias = asyncpg.Record
 Session: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -29,6 +30,13 @@ _AWAY: Final = (
     asyncpg.exceptions.TransactionRollbackError,
 )
 """What says that the database is away, restarting or overloaded; the rest are bugs."""
+
+_REFUSED: Final = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+)
+"""What says that the role, its password or its rights are wrong."""
 
 
 def _read_queries() -> dict[str, str]:
@@ -58,7 +66,10 @@ class Database:
             max_size=POOL_SIZE,
             timeout=TIMEOUT_S,
             command_timeout=TIMEOUT_S,
-            server_settings={"application_name": "drivewake-auth"},
+            server_settings={
+                "application_name": "drivewake-auth",
+                "idle_in_transaction_session_timeout": "30s",
+            },
         )
 
     async def open(self) -> None:
@@ -76,10 +87,22 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
-        """Run one transaction; raises StoreUnavailableError when the database is away."""
+        """Run one transaction.
+
+        Raises StoreUnavailableError when the database is away, ConfigurationError when it is
+        not the one that auth was made for.
+        """
         try:
             async with self._pool.acquire(timeout=TIMEOUT_S) as session, session.transaction():
                 yield session
+        except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
+            raise ConfigurationError(
+                "the database lacks tables of auth: run `python -m drivewake.auth migrate`"
+            ) from error
+        except _REFUSED as error:
+            raise ConfigurationError(
+                f"the database refuses what DRIVEWAKE_POSTGRES_DSN names ({type(error).__name__})"
+            ) from error
         except _AWAY as error:
             raise StoreUnavailableError(
                 f"the database did not answer ({type(error).__name__})"

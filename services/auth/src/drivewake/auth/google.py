@@ -30,6 +30,9 @@ CONNECTIONS: Final = 64
 MAX_ANSWER_BYTES: Final = 64 * 1024
 MAX_LIFETIME_S: Final = 86_400.0
 _CODE: Final = re.compile(r"[a-z_]{1,64}")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{1,8192}")
+"""What an Authorization header may carry (RFC 6750, section 2.1)."""
+
 _BLOCKED: Final = frozenset({"admin_policy_enforced", "access_denied", "org_internal"})
 _PERMANENT: Final = frozenset({"invalid_grant"})
 
@@ -147,7 +150,7 @@ class GoogleHttp:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             # `from None`: the decoder's message may quote the answer.
             raise GoogleUnavailableError("Google's answer makes no sense") from None
-        if not answer.access_token or not 0 < answer.expires_in <= MAX_LIFETIME_S:
+        if not _TOKEN.fullmatch(answer.access_token) or not 0 < answer.expires_in <= MAX_LIFETIME_S:
             raise GoogleUnavailableError("Google's answer holds no usable token")
         return Tokens(
             access_token=SecretStr(answer.access_token),

@@ -6,6 +6,7 @@ not moved since. A publisher that was paused in between is refused, not trusted,
 between the broker's acknowledgement and our commit is seen on the next pass.
 """
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import msgspec
@@ -75,15 +76,17 @@ def message_of(transition: Transition) -> Message:
 
 
 class Announcer:
-    """Publishes revisions; several processes may run one each."""
+    """Publishes revisions; several processes may run one each. `beat` says that it lives."""
 
-    def __init__(self, outbox: Outbox, bus: Bus) -> None:
+    def __init__(self, outbox: Outbox, bus: Bus, beat: Callable[[], object] = bool) -> None:
         self._outbox = outbox
         self._bus = bus
+        self._beat = beat
 
     async def run(self, stop: Stop) -> None:
         """Publish what is pending, for ever. Looking is cheap, and other processes write too."""
         while not stop.requested:
+            self._beat()
             try:
                 sent = await self.publish_pending()
             except (BusError, StoreUnavailableError) as error:

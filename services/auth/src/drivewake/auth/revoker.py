@@ -4,6 +4,7 @@
 tokens go in the transaction that makes the connection `revoked`.
 """
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from drivewake.auth.domain import Connection, RevokeFinished, RevokePostponed, decide, given_up
@@ -28,9 +29,17 @@ class Store(Connections, Grants, Revocations, Protocol):
 
 
 class Revoker:
-    """Finishes what is `revoking`, when its time has come."""
+    """Finishes what is `revoking`, when its time has come. `beat` says that it lives."""
 
-    def __init__(self, store: Store, google: Google, keyring: Keyring, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        google: Google,
+        keyring: Keyring,
+        clock: Clock,
+        beat: Callable[[], object] = bool,
+    ) -> None:
+        self._beat = beat
         self._store = store
         self._google = google
         self._keyring = keyring
@@ -39,6 +48,7 @@ class Revoker:
     async def run(self, stop: Stop) -> None:
         """Look for due revocations, for ever."""
         while not stop.requested:
+            self._beat()
             try:
                 await self.finish_due()
             except StoreUnavailableError:
@@ -51,6 +61,7 @@ class Revoker:
         due = await self._store.due_revocations(self._clock.now(), BATCH)
         for connection in due:
             await self._finish(connection)
+            self._beat()
         return len(due)
 
     async def _finish(self, connection: Connection) -> None:

@@ -37,8 +37,9 @@ REFRESHES_AT_ONCE: Final = 64
 ATTEMPTS: Final = 3
 """How often a refresh starts again because the connection or its grant changed meanwhile."""
 
-REJECT_EVERY_S: Final = 5.0
-"""A connection's tokens are renewed on a caller's word at most this often."""
+REJECTIONS: Final = 3
+REJECTIONS_S: Final = 10.0
+"""A connection's tokens are renewed on a caller's word so often in so long a time."""
 
 BACKOFF_S: Final = 1.0
 BACKOFF_MAX_S: Final = 30.0
@@ -90,7 +91,8 @@ class _Note(msgspec.Struct):
 
     failures: int = 0
     not_before_s: float = 0.0
-    renewed_at_s: float = -REJECT_EVERY_S
+    rejections: int = 0
+    rejections_since_s: float = 0.0
 
 
 def refused(code: Code, reason: str, *, retry: bool) -> RefusedError:
@@ -174,11 +176,13 @@ class TokenService:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _renew(self, key: Key, token_id: str) -> None:
-        """Drop a token that Google refused, unless the last one was dropped just now."""
+        """Drop a token that Google refused, unless that happens too often."""
         note, now_s = self._note(key), self._clock.monotonic_s()
-        if now_s - note.renewed_at_s < REJECT_EVERY_S:
+        if now_s - note.rejections_since_s >= REJECTIONS_S:
+            note.rejections, note.rejections_since_s = 0, now_s
+        if note.rejections >= REJECTIONS:
             raise refused("google_unavailable", "tokens are refused too often", retry=True)
-        note.renewed_at_s = now_s
+        note.rejections += 1
         self._cache.reject(key, token_id)
 
     async def _shared(self, key: Key) -> CachedToken:
