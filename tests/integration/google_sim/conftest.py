@@ -1,12 +1,14 @@
 """A simulated Google served over HTTP, and Google's own client for it."""
 
+import json
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from typing import Any
 
 import httpx
 import pytest
 from google.oauth2.credentials import Credentials
-from googleapiclient.discovery import build
+from googleapiclient.discovery import build, build_from_document
 
 from drivewake.lab.google import Options, RunningGoogle, start_google
 
@@ -41,6 +43,30 @@ def drive_of(google: RunningGoogle, control: httpx.Client) -> Iterator[Callable[
             client_options={"api_endpoint": google.base_url},
             static_discovery=True,
         )
+        opened.append(drive)
+        return drive
+
+    yield make
+    for drive in opened:
+        drive.close()
+
+
+@pytest.fixture
+def whole_drive_of(google: RunningGoogle, control: httpx.Client) -> Iterator[Callable[[str], Any]]:
+    """Google's own client built from discovery whose root is the simulator.
+
+    Uploads and batches do not follow `api_endpoint`; they follow the document's `rootUrl`.
+    """
+    opened: list[Any] = []
+    document = json.loads(
+        (files("googleapiclient.discovery_cache.documents") / "drive.v3.json").read_bytes()
+    )
+    document["rootUrl"] = f"{google.base_url}/"
+
+    def make(email: str) -> Any:  # noqa: ANN401 - Google's client has no types
+        answer = control.post("/_sim/tokens", json={"email": email})
+        credentials = Credentials(answer.json()["access_token"])  # type: ignore[no-untyped-call]
+        drive = build_from_document(document, credentials=credentials)
         opened.append(drive)
         return drive
 

@@ -206,7 +206,7 @@ def test_files_list_pages_over_what_was_there_when_it_began(drive_of: DriveOf, a
             (400, "required", "The 'fields' parameter is required for this method."),
         ),
         (
-            lambda d: d.files().list(pageSize=1001),
+            lambda d: d.files().generateIds(count=1001),
             (
                 400,
                 "invalidParameter",

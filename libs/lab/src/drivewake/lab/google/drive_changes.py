@@ -11,7 +11,7 @@ from drivewake.lab.google.drive_base import (
     supports_drives,
 )
 from drivewake.lab.google.drive_channels import MAX_CHANGES_S, Channels
-from drivewake.lab.google.drive_drives import drive_resource
+from drivewake.lab.google.drive_drives import drive_resource, team_drive_resource
 from drivewake.lab.google.errors import invalid_value
 from drivewake.lab.google.fields import Mask, below, project, wants
 from drivewake.lab.google.gateway import Call, Endpoint
@@ -173,11 +173,11 @@ class Changes(DriveBase):
             return
         drive = self._state.drives[entry.file_id]
         resource = drive_resource(self._state, drive, reader.user)
-        for name, kind in (("drive", "drive#drive"), ("teamDrive", "drive#teamDrive")):
-            if wants(mask, name):
-                shown[name] = project(resource | {"kind": kind}, below(mask, name))
-                if name == "teamDrive":
-                    shown[name].pop("hidden", None)
+        if wants(mask, "drive"):
+            shown["drive"] = project(resource, below(mask, "drive"))
+        if wants(mask, "teamDrive"):
+            former = team_drive_resource(resource)
+            shown["teamDrive"] = project(former, below(mask, "teamDrive"))
 
 
 def page_number(token: str) -> int:

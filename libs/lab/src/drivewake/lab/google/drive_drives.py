@@ -157,3 +157,19 @@ def drive_resource(state: DriveState, drive: SharedDrive, viewer: User) -> dict[
         },
         "restrictions": {name: drive.restrictions.get(name, False) for name in _RESTRICTIONS},
     }
+
+
+_FORMER_NAMES = {
+    "canChangeDriveBackground": "canChangeTeamDriveBackground",
+    "canDeleteDrive": "canDeleteTeamDrive",
+    "canRenameDrive": "canRenameTeamDrive",
+    "driveMembersOnly": "teamMembersOnly",
+}
+
+
+def team_drive_resource(drive: dict[str, Any]) -> dict[str, Any]:
+    """Return a Drive under the names it had when it was a TeamDrive."""
+    former = {k: v for k, v in drive.items() if k != "hidden"} | {"kind": "drive#teamDrive"}
+    for part in ("capabilities", "restrictions"):
+        former[part] = {_FORMER_NAMES.get(k, k): v for k, v in drive[part].items()}
+    return former
