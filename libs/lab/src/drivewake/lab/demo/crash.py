@@ -37,6 +37,8 @@ class Crashes:
         self._stack = stack
         self._report = report
         self.strikes = plan_strikes((*stack.services, "nats", "postgres"), seed)
+        self.down: set[str] = set()
+        """Who is dead because we killed it."""
         self._due = {strike.victim: asyncio.Event() for strike in self.strikes}
 
     def replayed(self, share: float) -> None:
@@ -56,6 +58,8 @@ class Crashes:
         await self._due[strike.victim].wait()
         self._report(f"SIGKILL {strike.victim} at {strike.at:.0%} of the replay")
         victim = self._stack.member(strike.victim)
+        self.down.add(strike.victim)
         await asyncio.to_thread(victim.kill)
         await asyncio.sleep(DOWN_S)
         await asyncio.to_thread(victim.start)
+        self.down.discard(strike.victim)

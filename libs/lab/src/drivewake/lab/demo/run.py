@@ -16,7 +16,7 @@ from drivewake.lab.demo.evidence import Stored, projected_tree
 from drivewake.lab.demo.google import Google
 from drivewake.lab.demo.replay import OWNER, Replay
 from drivewake.lab.demo.screen import Progress, Screen
-from drivewake.lab.demo.session import TENANT, Session
+from drivewake.lab.demo.session import TENANT, DemoError, Session
 from drivewake.lab.demo.stack import DATABASE, Stack
 from drivewake.lab.demo.verdict import Evidence, judge
 from drivewake.lab.scenarios.git import GitHistory
@@ -76,7 +76,7 @@ class Run:
                 self._screen.step(LIVE_WITH_PUSH if self._stack.push else LIVE)
             self.progress.of_commits = history.count(self._options.limit)
             crashes = Crashes(self._stack, self._options.seed, self._note)
-            async with _tasks(downstream.run(), self._show(downstream), self._count(downstream)):
+            async with _tasks(downstream.run(), self._show(downstream), self._guard(crashes)):
                 with self._stage("replay"):
                     await self._replay(replay, crashes)
                 with self._stage("settle"):
@@ -112,11 +112,18 @@ class Run:
                 striking.cancel()
 
     async def _show(self, downstream: Downstream) -> None:
-        await self._screen.watch(self.progress, downstream.headlines)
+        async with _tasks(self._screen.watch(self.progress, downstream.headlines)):
+            while True:
+                self.progress.received = len(downstream.received)
+                await asyncio.sleep(LOOK_EVERY_S)
 
-    async def _count(self, downstream: Downstream) -> None:
+    async def _guard(self, crashes: Crashes) -> None:
+        """End the run when a process dies that we did not kill."""
         while True:
-            self.progress.received = len(downstream.received)
+            for name in self._stack.names:
+                if name not in crashes.down and not self._stack.member(name).running:
+                    words = self._stack.last_words(name)
+                    raise DemoError(f"{name} died; its last words: {words}")
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _settle(

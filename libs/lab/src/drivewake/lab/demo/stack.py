@@ -69,6 +69,17 @@ class Stack:
             return self.nats
         return self.postgres if name == "postgres" else self.processes[name]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all processes, for people."""
+        return ("nats", "postgres", *self.processes)
+
+    def last_words(self, name: str) -> str:
+        """Return the last line that a process wrote."""
+        member = self.member(name)
+        lines = member.log_path.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
     def url(self, name: str) -> str:
         """Return the base URL of a process that speaks HTTP."""
         return f"http://{HOST}:{self.ports[name]}"
