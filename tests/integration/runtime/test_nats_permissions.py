@@ -43,7 +43,7 @@ def configuration() -> str:
         if user != PROVISION_USER:
             allowed = permissions(grants[user])
             entry["permissions"] = {
-                "publish": list(allowed.publish),
+                "publish": {"allow": list(allowed.publish), "deny": list(allowed.deny_publish)},
                 "subscribe": list(allowed.subscribe),
                 **({"allow_responses": True} if allowed.allow_responses else {}),
             }
@@ -208,6 +208,37 @@ async def test_webhook_cannot_do_the_work_of_others(
     )
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert [BusPermissionError] * len(calls) == [type(result) for result in results]
+    await bus.close()
+
+
+@pytest.mark.parametrize("user", ["webhook", "auth", "poller", "operator"])
+async def test_a_reader_cannot_touch_the_consumers_of_others(
+    guarded: NatsServer, provisioner: NatsBus, user: str
+) -> None:
+    """Reading a stream gives no power over its durable consumers and their messages."""
+    await provisioner.publish(Message(subject=s.connection("acme", "c9"), data=b"x"))
+    bus = await as_user(guarded, user)
+    target = f"{s.CONNECTION.name}.{s.NORMALIZER_CONNECTIONS.name}"
+    body = {
+        "stream_name": s.CONNECTION.name,
+        "config": {
+            "name": s.NORMALIZER_CONNECTIONS.name,
+            "durable_name": s.NORMALIZER_CONNECTIONS.name,
+        },
+    }
+    calls = [
+        bus.link.api(f"CONSUMER.DELETE.{target}"),
+        bus.link.api(f"CONSUMER.CREATE.{target}", body),
+        bus.link.api(f"CONSUMER.CREATE.{target}.drive.connection.v1.*.*", body),
+        bus.link.api(f"CONSUMER.CREATE.{s.CONNECTION.name}", body),
+        bus.link.api(f"CONSUMER.DURABLE.CREATE.{target}", body),
+        bus.link.api(f"CONSUMER.RESET.{target}"),
+        bus.link.request(f"$JS.API.CONSUMER.MSG.NEXT.{target}", b"1"),
+        bus.link.request(f"$JS.ACK.{target}.1.1.1.1.0", b"+TERM"),
+    ]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [BusPermissionError] * len(calls) == [type(result) for result in results]
+    await (await provisioner.puller(s.NORMALIZER_CONNECTIONS)).close()
     await bus.close()
 
 

@@ -27,11 +27,12 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Permissions(msgspec.Struct, frozen=True, kw_only=True):
-    """Allow lists of one NATS user, as nats-server configuration wants them."""
+    """Lists of one NATS user, as nats-server configuration wants them; deny beats allow."""
 
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
     allow_responses: bool
+    deny_publish: tuple[str, ...] = ()
 
 
 GRANTS: Final = (
@@ -113,7 +114,6 @@ def permissions(grant: Grant) -> Permissions:
             f"$JS.API.STREAM.MSG.GET.{stream}",
             f"$JS.API.DIRECT.GET.{stream}",
             f"$JS.API.DIRECT.GET.{stream}.>",
-            f"$JS.API.CONSUMER.CREATE.{stream}",
             f"$JS.API.CONSUMER.CREATE.{stream}.>",
             f"$JS.API.CONSUMER.INFO.{stream}.>",
             f"$JS.API.CONSUMER.MSG.NEXT.{stream}.>",
@@ -130,4 +130,27 @@ def permissions(grant: Grant) -> Permissions:
         publish=tuple(dict.fromkeys(publish)),
         subscribe=tuple(dict.fromkeys(subscribe)),
         allow_responses=bool(grant.answers),
+        deny_publish=_others_consumers(grant),
     )
+
+
+def _others_consumers(grant: Grant) -> tuple[str, ...]:
+    """Return what would touch the durable consumers of others on the streams that it reads.
+
+    Who reads a stream makes ephemeral consumers of any name, hence the wildcards above; the
+    durable ones must be taken out by name, or a reader could delete them, change them, or
+    take and settle their messages.
+    """
+    read = {stream.name for stream in grant.reads_streams}
+    denied: list[str] = []
+    for consumer in s.CONSUMERS:
+        if consumer.stream in read and consumer not in grant.pulls:
+            target = f"{consumer.stream}.{consumer.name}"
+            denied += [
+                f"$JS.API.CONSUMER.CREATE.{target}",
+                f"$JS.API.CONSUMER.CREATE.{target}.>",
+                f"$JS.API.CONSUMER.DELETE.{target}",
+                f"$JS.API.CONSUMER.MSG.NEXT.{target}",
+                f"$JS.ACK.{target}.>",
+            ]
+    return tuple(denied)
