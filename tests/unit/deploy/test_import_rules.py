@@ -50,9 +50,9 @@ def _lint(tree: Path, source: dict[str, str]) -> subprocess.CompletedProcess[str
             "drivewake.contracts.planted -> drivewake.runtime.victim",
         ),
         (
-            {"drivewake.poller.domain": "import asyncio\n"},
+            {"drivewake.newcomer.domain": "import asyncio\n"},
             "deciders are pure",
-            "drivewake.poller.domain -> asyncio",
+            "drivewake.newcomer.domain -> asyncio",
         ),
         (
             {"drivewake.newcomer.planted": ""},
