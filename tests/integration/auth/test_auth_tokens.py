@@ -213,6 +213,33 @@ async def test_a_state_that_moved_elsewhere_ends_tokens_here(quiet_world: World)
     await world.until(refused_by_all)
 
 
+async def test_a_state_that_moves_during_a_refresh_ends_it(world: World) -> None:
+    """Blocked while Google was being asked: the token that comes back is given to nobody."""
+    connection = await world.connect()
+    world.google.refresh_gate.clear()
+    asking = asyncio.create_task(world.ask(connection))
+    await world.until(lambda: world.google.refreshes == 1)
+    await world.report(connection, "blocked")
+    await world.until_status(connection, "blocked")
+    await asyncio.sleep(0)
+    world.google.refresh_gate.set()
+    assert "not_active" == (await asking).code
+    assert "not_active" == await world.refused(connection)
+
+
+async def test_who_gives_up_waiting_ends_nothing(world: World) -> None:
+    """A caller that goes away does not take the refresh from the others."""
+    connection = await world.connect()
+    world.google.refresh_gate.clear()
+    first = asyncio.create_task(world.ask(connection))
+    await world.until(lambda: world.google.refreshes == 1)
+    second = asyncio.create_task(world.ask(connection))
+    first.cancel()
+    world.google.refresh_gate.set()
+    assert isinstance(await second, TokenReply)
+    assert 1 == world.google.refreshes
+
+
 async def test_a_token_for_another_tenant_is_refused(world: World) -> None:
     """A connection's id is no use under another tenant, cached or not, and costs no refresh."""
     connection = await world.connect()

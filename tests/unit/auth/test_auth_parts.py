@@ -23,6 +23,7 @@ from drivewake.auth.errors import (
 from drivewake.auth.google import refusal
 from drivewake.auth.operators import StaticToken
 from drivewake.auth.pages import PAGES, page
+from drivewake.auth.patience import Patience
 from drivewake.auth.settings import Settings
 from drivewake.auth.token_cache import MAX_CALLER_KEYS, BadKeyError, CachedToken, TokenCache
 from drivewake.contracts.rpc import TokenReply
@@ -149,7 +150,7 @@ def test_descriptions_are_not_repeated() -> None:
 
 GOOD = {
     "DRIVEWAKE_POSTGRES_DSN": "postgresql://u:hunter2@db/x",
-    "DRIVEWAKE_AUTH_KEYRING": "k1:AAAA",
+    "DRIVEWAKE_AUTH_KEYRING": "k1:" + "AAECAwQF" * 5 + "AAA=",
     "DRIVEWAKE_AUTH_OPERATOR_TOKEN": "t" * 20,
     "DRIVEWAKE_PUBLIC_URL": "https://drivewake.example.org/",
     "DRIVEWAKE_GOOGLE_CLIENT_ID": "c",
@@ -200,7 +201,7 @@ def test_problems_name_variables_and_no_values(monkeypatch: pytest.MonkeyPatch) 
 def test_settings_show_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     """The repr of the settings is fit for a log."""
     shown = repr(loaded(monkeypatch))
-    for secret in ("hunter2", "AAAA", "t" * 20, "s3cret-of-google"):
+    for secret in ("hunter2", "AAECAwQF", "t" * 20, "s3cret-of-google"):
         assert secret not in shown
 
 
@@ -213,6 +214,41 @@ async def test_the_operators_token_is_the_whole_token() -> None:
     assert await known.authenticate("secret-token")
     for other in ("", "secret-toke", "secret-token ", "SECRET-TOKEN", "é\udcff"):
         assert await known.authenticate(other) is None
+
+
+# -- Patience -----------------------------------------------------------------------------------
+
+
+def test_failures_make_us_wait_longer_up_to_half_a_minute() -> None:
+    """1, 2, 4 … 30 seconds; a success begins anew."""
+    patience, key, waits = Patience(), ("t", "c"), []
+    for _ in range(8):
+        patience.failed(key, 100.0)
+        tenths = (s / 10 for s in range(1000))
+        waits.append(next(s for s in tenths if patience.may_ask(key, 100.0 + s)))
+    assert [1, 2, 4, 8, 16, 30, 30, 30] == waits
+    patience.succeeded(key)
+    patience.failed(key, 200.0)
+    assert patience.may_ask(key, 201.0)
+    assert patience.may_ask(("t", "other"), 200.0)
+
+
+def test_rejections_are_believed_three_times_in_ten_seconds() -> None:
+    """A fourth is not; ten seconds after the first they count anew."""
+    patience, key = Patience(), ("t", "c")
+    assert [True, True, True, False] == [patience.may_renew(key, 50.0 + n) for n in range(4)]
+    assert patience.may_renew(key, 60.0)
+
+
+def test_troubles_are_not_remembered_without_end() -> None:
+    """The oldest are forgotten, and those of a connection that changed."""
+    patience = Patience(capacity=2)
+    for connection in "abc":
+        patience.failed(("t", connection), 100.0)
+    assert 2 == len(patience)
+    assert patience.may_ask(("t", "a"), 100.0)
+    patience.forget(("t", "b"))
+    assert patience.may_ask(("t", "b"), 100.0)
 
 
 # -- Cached tokens ------------------------------------------------------------------------------

@@ -101,3 +101,8 @@ def page_of(error: str) -> str:
 def safe_code(error: str) -> str:
     """Return the error code if it can be one, else nothing: it comes from the address bar."""
     return error if _CODE.fullmatch(error) else ""
+
+
+def cookie_name(sign_in: str) -> str:
+    """Return the cookie of one sign-in: several tabs do not disturb each other."""
+    return f"drivewake-signin-{hashlib.sha256(sign_in.encode()).hexdigest()[:12]}"

@@ -11,7 +11,8 @@ import msgspec
 from drivewake.auth.domain import Reported, decide
 from drivewake.auth.errors import StoreUnavailableError, UnknownError
 from drivewake.auth.ports import Connections
-from drivewake.auth.tokens import RefusedError, TokenService
+from drivewake.auth.refusals import RefusedError
+from drivewake.auth.tokens import TokenService
 from drivewake.contracts.ids import InvalidIdError, checked
 from drivewake.contracts.rpc import Refusal, ReportReply, ReportRequest, TokenRequest
 from drivewake.runtime.bus import Requester

@@ -7,6 +7,8 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from drivewake.auth import scopes
 from drivewake.auth.google import Endpoints
+from drivewake.auth.keyring import Keyring
+from drivewake.runtime.errors import ConfigurationError
 from drivewake.runtime.settings import ServiceSettings
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -57,6 +59,15 @@ class Settings(MigrateSettings):
     google_token_url: str = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
     google_revoke_url: str = "https://oauth2.googleapis.com/revoke"
     google_jwks_url: str = "https://www.googleapis.com/oauth2/v3/certs"
+
+    @field_validator("auth_keyring")
+    @classmethod
+    def _opens(cls, text: SecretStr) -> SecretStr:
+        try:
+            Keyring.parse(text)
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from None
+        return text
 
     @field_validator("auth_operator_token")
     @classmethod

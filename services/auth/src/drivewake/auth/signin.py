@@ -7,7 +7,6 @@ signature on the state, our verifier behind the code and our nonce in the id_tok
 """
 
 import datetime as dt
-import hashlib
 import secrets
 from collections.abc import Sequence
 from typing import Final, Protocol
@@ -141,7 +140,9 @@ class SignInService:
             proof=proof,
             login_hint=await self._hint(made),
         )
-        return Departure(url=url, cookie_name=cookie_name(made.id), cookie=SecretStr(cookie))
+        return Departure(
+            url=url, cookie_name=consent.cookie_name(made.id), cookie=SecretStr(cookie)
+        )
 
     async def _hint(self, sign_in: SignIn) -> str:
         """Return whom Google should offer: the principal who is asked to come back."""
@@ -171,7 +172,7 @@ class SignInService:
     def cookie_of(self, state: str) -> str:
         """Return the name of the cookie that belongs to a state, nothing for a foreign one."""
         sign_in = self._verified(consent.STATE, state)
-        return "" if sign_in is None else cookie_name(sign_in)
+        return "" if sign_in is None else consent.cookie_name(sign_in)
 
     def _verified(self, kind: str, signed: str) -> str | None:
         return self._keyring.verify(kind, signed) if consent.is_signed_text(signed) else None
@@ -278,11 +279,6 @@ class SignInService:
             revision=connection.revision,
         )
         return connection
-
-
-def cookie_name(sign_in: str) -> str:
-    """Return the cookie of one sign-in: several tabs do not disturb each other."""
-    return f"drivewake-signin-{hashlib.sha256(sign_in.encode()).hexdigest()[:12]}"
 
 
 def _fresh(tenant: str, identity: Identity, granted: Sequence[str], now: dt.datetime) -> Connection:

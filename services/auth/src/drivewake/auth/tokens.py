@@ -1,8 +1,7 @@
 """Access tokens for those who may have them: one refresh for however many ask at once."""
 
 import asyncio
-from collections import OrderedDict
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -25,10 +24,12 @@ from drivewake.auth.errors import (
     StoreUnavailableError,
 )
 from drivewake.auth.keyring import Keyring, Place
+from drivewake.auth.patience import Key, Patience
 from drivewake.auth.ports import Connections, Google, Grant, Grants, Tokens
+from drivewake.auth.refusals import Code, RefusedError, refused
 from drivewake.auth.token_cache import BadKeyError, CachedToken, TokenCache
 from drivewake.contracts.ids import new_id
-from drivewake.contracts.rpc import Refusal, TokenRequest
+from drivewake.contracts.rpc import TokenRequest
 from drivewake.runtime.clock import Clock
 from drivewake.runtime.logging import get_logger
 from drivewake.runtime.metrics import Counter
@@ -36,21 +37,6 @@ from drivewake.runtime.metrics import Counter
 REFRESHES_AT_ONCE: Final = 64
 ATTEMPTS: Final = 3
 """How often a refresh starts again because the connection or its grant changed meanwhile."""
-
-REJECTIONS: Final = 3
-REJECTIONS_S: Final = 10.0
-"""A connection's tokens are renewed on a caller's word so often in so long a time."""
-
-BACKOFF_S: Final = 1.0
-BACKOFF_MAX_S: Final = 30.0
-MAX_NOTES: Final = 20_000
-
-Code = Literal[
-    "unknown_connection", "not_active", "not_allowed", "scope_missing", "google_unavailable",
-    "grant_dead", "invalid_request", "internal",
-]  # fmt: skip
-Key = tuple[str, str]
-"""Tenant and connection."""
 
 _log = get_logger(__name__)
 REFRESHES: Final = Counter(
@@ -67,14 +53,6 @@ class Store(Connections, Grants, Protocol):
     """What of the store is used here."""
 
 
-class RefusedError(Exception):
-    """No token; `refusal` says why."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.code)
-        self.refusal = refusal
-
-
 class _Flight:
     """One refresh under way; everybody who asks meanwhile waits for it."""
 
@@ -84,20 +62,6 @@ class _Flight:
         self.overtaken = 0
         self.void = False
         self.task: asyncio.Task[CachedToken]
-
-
-class _Note(msgspec.Struct):
-    """What a connection's recent failures forbid, on the monotonic clock."""
-
-    failures: int = 0
-    not_before_s: float = 0.0
-    rejections: int = 0
-    rejections_since_s: float = 0.0
-
-
-def refused(code: Code, reason: str, *, retry: bool) -> RefusedError:
-    """Return the error of a refusal."""
-    return RefusedError(Refusal(code=code, reason=reason, retry=retry))
 
 
 class TokenService:
@@ -120,7 +84,7 @@ class TokenService:
         self._required = required
         self._cache = TokenCache(cache_size)
         self._flights: dict[Key, _Flight] = {}
-        self._notes: OrderedDict[Key, _Note] = OrderedDict()
+        self._patience = Patience()
         self._slots = asyncio.Semaphore(REFRESHES_AT_ONCE)
 
     async def reply(self, caller: str, request: TokenRequest) -> bytes:
@@ -146,7 +110,7 @@ class TokenService:
         """Forget what is known of a connection from before a revision."""
         key = (tenant, connection)
         self._cache.overtaken(key, revision)
-        self._notes.pop(key, None)
+        self._patience.forget(key)
         flight = self._flights.get(key)
         if flight is not None:
             flight.overtaken = max(flight.overtaken, revision)
@@ -177,12 +141,8 @@ class TokenService:
 
     def _renew(self, key: Key, token_id: str) -> None:
         """Drop a token that Google refused, unless that happens too often."""
-        note, now_s = self._note(key), self._clock.monotonic_s()
-        if now_s - note.rejections_since_s >= REJECTIONS_S:
-            note.rejections, note.rejections_since_s = 0, now_s
-        if note.rejections >= REJECTIONS:
+        if not self._patience.may_renew(key, self._clock.monotonic_s()):
             raise refused("google_unavailable", "tokens are refused too often", retry=True)
-        note.rejections += 1
         self._cache.reject(key, token_id)
 
     async def _shared(self, key: Key) -> CachedToken:
@@ -218,8 +178,7 @@ class TokenService:
             raise refused("unknown_connection", "there is no such connection", retry=False)
         if not may_use(known, "webhook", self._clock.now()):
             raise _not_active(known)
-        note = self._note(key)
-        if self._clock.monotonic_s() < note.not_before_s:
+        if not self._patience.may_ask(key, self._clock.monotonic_s()):
             raise refused("google_unavailable", "Google failed just now", retry=True)
         grant = await self._store.grant(known.id)
         if grant is None:
@@ -228,7 +187,7 @@ class TokenService:
             tokens = await self._asked(known, grant)
         if tokens is None:
             return None
-        note.failures = 0
+        self._patience.succeeded(key)
         after = await self._learned(known, grant, tokens)
         if not may_use(after, "webhook", self._clock.now()):
             raise _not_active(after)
@@ -286,10 +245,7 @@ class TokenService:
         """Note a failure that is not the connection's fault; return the refusal."""
         outcome = "unavailable" if isinstance(error, GoogleUnavailableError) else "client_rejected"
         REFRESHES.add(outcome=outcome)
-        note = self._note((known.tenant, known.id))
-        delay_s = min(BACKOFF_S * 2.0 ** min(note.failures, 10), BACKOFF_MAX_S)
-        note.failures += 1
-        note.not_before_s = self._clock.monotonic_s() + delay_s
+        self._patience.failed((known.tenant, known.id), self._clock.monotonic_s())
         level = "warning" if outcome == "unavailable" else "error"
         getattr(_log, level)(
             "a refresh failed", action="refresh_failed", connection=known.id, reason=str(error)
@@ -324,13 +280,6 @@ class TokenService:
         )
         await self._store.replace_grant(replaced, expected=grant.id)
         return grant_id
-
-    def _note(self, key: Key) -> _Note:
-        note = self._notes.setdefault(key, _Note())
-        self._notes.move_to_end(key)
-        if len(self._notes) > MAX_NOTES:
-            self._notes.popitem(last=False)
-        return note
 
 
 def _not_active(connection: Connection) -> RefusedError:
