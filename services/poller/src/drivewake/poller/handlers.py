@@ -30,6 +30,7 @@ FETCH_WAIT_S: Final = 1.0
 """Longest wait of one fetch: how soon a stop is noticed by an idle service."""
 
 BUS_RETRY_S: Final = 1.0
+BUG_RETRY_S: Final = 30.0
 UNKNOWN_RETRY_S: Final = 0.5
 UNKNOWN_DELIVERIES: Final = 6
 """How often a signal may come whose connection we have not heard of yet."""
@@ -138,13 +139,15 @@ class SignalHandler:
         """Renew claims and deliveries of what takes long, until the stop and beyond it."""
         while not stop.requested or self._running:
             await self._clock.sleep(self._bounds.keep_s)
-            now_s = self._clock.monotonic_s()
-            for work in list(self._works.values()):
-                if work.claim is not None:
-                    await work.claim.renew()
-                if now_s - work.since_s >= self._bounds.progress_s:
-                    work.since_s = now_s
-                    await self._progress(work)
+            await asyncio.gather(*map(self._renew, list(self._works.values())))
+
+    async def _renew(self, work: Work) -> None:
+        if work.claim is not None:
+            await work.claim.renew()
+        now_s = self._clock.monotonic_s()
+        if now_s - work.since_s >= self._bounds.progress_s:
+            work.since_s = now_s
+            await self._progress(work)
 
     async def _wait_for_room(self) -> None:
         self._freed.clear()
@@ -271,6 +274,9 @@ class SignalHandler:
             except BusError as error:
                 _log.warning("a poll lost the bus", action="poll_bus", reason=str(error))
                 return GiveBack(delay_s=BUS_RETRY_S, reason="bus")
+            except Exception:  # noqa: BLE001 - one bad signal must not end the others
+                _log.exception("a signal failed by a bug", action="signal_bug", key=work.key)
+                return GiveBack(delay_s=BUG_RETRY_S, reason="bug")
             except asyncio.CancelledError:
                 if self._connections.pollable(work.connection) or work.task is None:
                     raise
