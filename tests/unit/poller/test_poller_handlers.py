@@ -1,6 +1,6 @@
 """Taking signals: one log at a time, nothing forgotten, nobody starved."""
 
-# ruff: noqa: D102 - doubles of ports, and helpers whose names say it
+# ruff: noqa: D102, ASYNC110 - doubles of ports, and a bus that tells nobody when it is empty
 
 import asyncio
 import datetime as dt
