@@ -11,7 +11,7 @@ from typing import Any
 
 from drivewake.eventstore.postgres import PostgresStore
 from drivewake.normalizer.__main__ import main
-from drivewake.normalizer.adapters import BusGraveyard, PostgresSightingIndex
+from drivewake.normalizer.adapters import BusGraveyard
 from drivewake.runtime.nats import NatsBus
 from drivewake.runtime.nats_pull import NatsDelivery
 
@@ -21,7 +21,7 @@ STEPS: dict[str, tuple[type[Any], str]] = {
     "ring": (NatsBus, "ring"),
     "ack": (NatsDelivery, "ack"),
     "bury": (BusGraveyard, "bury"),
-    "find sightings": (PostgresSightingIndex, "files"),
+    "find sightings": (PostgresStore, "head_ids"),
     "relay": (NatsBus, "publish_batch"),
 }
 

@@ -3,7 +3,7 @@
 import contextlib
 import datetime as dt
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -21,7 +21,6 @@ from drivewake.eventstore.memory import MemoryStore
 from drivewake.normalizer.adapters import BusGraveyard
 from drivewake.normalizer.burial import Burial
 from drivewake.normalizer.committing import Committer
-from drivewake.normalizer.decisions import sighting_kind
 from drivewake.normalizer.handlers import CONNECTIONS as CONNECTION_FEED
 from drivewake.normalizer.handlers import BatchHandler, Taken
 from drivewake.normalizer.limits import DeadBound, DeadRule
@@ -36,21 +35,6 @@ START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 SECRET = b"0123456789abcdef"
 
 
-class MemorySightings:
-    """A SightingIndex over the memory store's heads."""
-
-    def __init__(self, store: MemoryStore) -> None:
-        self._store = store
-
-    async def files(
-        self, tenant: str, connection: str, partition: int, after: str, limit: int
-    ) -> Sequence[str]:
-        """See ports.SightingIndex."""
-        wanted = (tenant, sighting_kind(connection, partition))
-        found = sorted(key[2] for key in self._store._heads if key[:2] == wanted)
-        return [file for file in found if file > after][:limit]
-
-
 class Harness:
     """A bus, a store and a handler in memory, and builders of what comes in.
 
@@ -61,7 +45,6 @@ class Harness:
     def __init__(self) -> None:
         self.bus = MemoryBus()
         self.store = MemoryStore()
-        self.index = MemorySightings(self.store)
         self.rule = DeadRule(window=1000, ratio=1.0, in_a_row=1000)
         self._numbers = itertools.count(1)
         self._pullers: dict[int, Any] = {}
@@ -72,7 +55,7 @@ class Harness:
         clock = SystemClock()
         committer = Committer(store, Mint(SECRET), self.bus, clock)
         burial = Burial(BusGraveyard(self.bus), DeadBound(self.rule), clock)
-        return BatchHandler(committer, Sweeper(store, self.index, committer), burial, clock)
+        return BatchHandler(committer, Sweeper(store, committer), burial, clock)
 
     async def raw(
         self,

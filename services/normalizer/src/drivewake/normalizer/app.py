@@ -12,7 +12,7 @@ from drivewake.eventstore.postgres import PostgresStore
 from drivewake.eventstore.projection import ProjectionRunner
 from drivewake.eventstore.projections.current_tree import CurrentTree
 from drivewake.eventstore.relay import Relay
-from drivewake.normalizer.adapters import BusGraveyard, PostgresSightingIndex
+from drivewake.normalizer.adapters import BusGraveyard
 from drivewake.normalizer.burial import SERVICE, Burial
 from drivewake.normalizer.committing import Committer
 from drivewake.normalizer.consuming import Consumption
@@ -20,7 +20,7 @@ from drivewake.normalizer.handlers import CONNECTIONS, BatchHandler
 from drivewake.normalizer.limits import DeadBound
 from drivewake.normalizer.minting import Mint
 from drivewake.normalizer.months import KeepMonths
-from drivewake.normalizer.ports import ConsumerStore, SightingIndex
+from drivewake.normalizer.ports import ConsumerStore
 from drivewake.normalizer.settings import Settings
 from drivewake.normalizer.sweeping import Sweeper
 from drivewake.runtime import telemetry
@@ -46,8 +46,8 @@ async def run(settings: Settings) -> int:
     service.on_close("nats", bus.close)
     stack = AsyncExitStack()
     service.on_close("postgres", stack.aclose)
-    store, index = await open_store(settings, stack)
-    await assemble(service, bus, store, index, settings)
+    store = await open_store(settings, stack)
+    await assemble(service, bus, store, settings)
     host_readers(service, bus, store, settings)
     service.add("months", KeepMonths(store, SystemClock()).run)
     app = application(service, readiness={"nats": bus.check, "postgres": store.check})
@@ -56,9 +56,7 @@ async def run(settings: Settings) -> int:
     return await service.run()
 
 
-async def open_store(
-    settings: Settings, stack: AsyncExitStack
-) -> tuple[PostgresStore, PostgresSightingIndex]:
+async def open_store(settings: Settings, stack: AsyncExitStack) -> PostgresStore:
     """Connect to Postgres; waits a while for one that is starting.
 
     Raises StoreUnavailableError after that, StoreMismatchError at once.
@@ -67,8 +65,7 @@ async def open_store(
     deadline_s = time.monotonic() + STORE_PATIENCE_S
     while True:
         try:
-            store = await stack.enter_async_context(PostgresStore.open(dsn))
-            return store, await stack.enter_async_context(PostgresSightingIndex.open(dsn))
+            return await stack.enter_async_context(PostgresStore.open(dsn))
         except StoreUnavailableError as error:
             if time.monotonic() > deadline_s:
                 raise
@@ -76,15 +73,13 @@ async def open_store(
             await asyncio.sleep(STORE_RETRY_S)
 
 
-async def assemble(
-    service: Service, bus: Bus, store: ConsumerStore, index: SightingIndex, settings: Settings
-) -> None:
+async def assemble(service: Service, bus: Bus, store: ConsumerStore, settings: Settings) -> None:
     """Put the normalizer together on a bus and a store; add its task to the service."""
     clock = SystemClock()
     committer = Committer(store, Mint(settings.secret()), bus, clock, lanes=settings.lanes)
     handler = BatchHandler(
         committer,
-        Sweeper(store, index, committer),
+        Sweeper(store, committer),
         Burial(BusGraveyard(bus), DeadBound(settings.dead_rule()), clock),
         clock,
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from drivewake.normalizer.handlers import Taken
@@ -36,6 +37,7 @@ class Feed:
         # What another replica left unsettled comes at once, and in order.
         self._reset_due = True
         self._mean_bytes = float(FIRST_BYTES)
+        self._fetching: asyncio.Task[Sequence[Delivery]] | None = None
 
     @property
     def waiting(self) -> bool:
@@ -59,6 +61,9 @@ class Feed:
         self._reset_due = True
         self._chunk.clear()
         self._emptied.set()
+        if self._fetching is not None:
+            # What it loses comes again after the reset, which need not wait for it then.
+            self._fetching.cancel()
 
     async def run(self, stop: Stop) -> None:
         """Pull until the stop; survives a broker that is away."""
@@ -76,8 +81,7 @@ class Feed:
         if self._reset_due:
             await self._puller.reset()
             self._reset_due = False
-        most = max(1, min(MAX_FETCH, int(MAX_CHUNK_BYTES / self._mean_bytes)))
-        deliveries = await self._puller.fetch(most, FETCH_WAIT_S)
+        deliveries = await self._fetch()
         if not deliveries or self._reset_due or stop.requested:
             # After a reset these come again, and in order: taking them now would mix it.
             return
@@ -87,6 +91,18 @@ class Feed:
         self._chunk.extend(deliveries)
         self._arrived.set()
         await _first(self._emptied, stop)
+
+    async def _fetch(self) -> Sequence[Delivery]:
+        """Return what is there, or comes soon; nothing if a reset cut it off."""
+        most = max(1, min(MAX_FETCH, int(MAX_CHUNK_BYTES / self._mean_bytes)))
+        fetching = asyncio.ensure_future(self._puller.fetch(most, FETCH_WAIT_S))
+        self._fetching = fetching
+        try:
+            await asyncio.wait({fetching})
+        finally:
+            self._fetching = None
+            fetching.cancel()
+        return () if fetching.cancelled() else fetching.result()
 
 
 async def _first(event: asyncio.Event, stop: Stop) -> None:

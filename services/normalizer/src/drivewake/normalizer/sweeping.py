@@ -5,12 +5,12 @@ from typing import Final
 from drivewake.contracts.ids import PARTITIONS
 from drivewake.normalizer import metrics
 from drivewake.normalizer.committing import Committer
-from drivewake.normalizer.decisions import CONNECTION
+from drivewake.normalizer.decisions import CONNECTION, sighting_kind
 from drivewake.normalizer.domain.connections import decode_connection_head
 from drivewake.normalizer.domain.observation import Absent, Ended, Observation, microseconds
 from drivewake.normalizer.errors import UndecidableError
 from drivewake.normalizer.items import ConnectionItem, FactItem, FileItem, Origin
-from drivewake.normalizer.ports import SightingIndex, Store
+from drivewake.normalizer.ports import Store
 
 CHUNK_FILES: Final = 1000
 
@@ -19,13 +19,12 @@ class Sweeper:
     """Settles files in chunks. What a chunk decided is durable before the next one begins.
 
     A sweep that is cut off is begun again by the redelivery of its message; what was ended
-    stays so and is told once. Raises what Committer and SightingIndex raise, and
-    UndecidableError if the store refuses a file's end for good.
+    stays so and is told once. Raises what Committer and the store raise, and UndecidableError
+    if the store refuses a file's end for good.
     """
 
-    def __init__(self, store: Store, index: SightingIndex, committer: Committer) -> None:
+    def __init__(self, store: Store, committer: Committer) -> None:
         self._store = store
-        self._index = index
         self._committer = committer
 
     async def settle_snapshot(self, item: FactItem) -> None:
@@ -51,10 +50,8 @@ class Sweeper:
             await self._sweep(origin, partition, ended)
 
     async def _sweep(self, origin: Origin, partition: int, observation: Observation) -> None:
-        after = ""
-        while files := await self._index.files(
-            origin.tenant, origin.connection, partition, after, CHUNK_FILES
-        ):
+        kind, after = sighting_kind(origin.connection, partition), ""
+        while files := await self._store.head_ids(origin.tenant, kind, after, CHUNK_FILES):
             items = [FileItem(origin, file, observation) for file in files]
             refused = await self._committer.commit(items)
             if refused:

@@ -128,8 +128,8 @@ def _metadata_changes(known: Known, now: Known, learned: Metadata) -> Events:
     before, after = metadata_difference(known.metadata, now.metadata)
     for name, old, new in _beside_metadata(known, now):
         if old != new:
-            before |= {name: old} if old is not None else {}
-            after |= {name: new} if new is not None else {}
+            before |= {name: _plain(old)} if old is not None else {}
+            after |= {name: _plain(new)} if new is not None else {}
     after |= learned
     if not before and not after:
         return ()
@@ -140,16 +140,17 @@ def _beside_metadata(known: Known, now: Known) -> tuple[tuple[str, Any, Any], ..
     """Return (Google's name, as known, as now); content changes tell the modification."""
     modified = known.modified_at if known.content == now.content else now.modified_at
     return (
-        ("createdTime", _rfc3339(known.created_at), _rfc3339(now.created_at)),
-        ("modifiedTime", _rfc3339(modified), _rfc3339(now.modified_at)),
+        ("createdTime", known.created_at, now.created_at),
+        ("modifiedTime", modified, now.modified_at),
         ("driveId", known.file.drive, now.file.drive),
     )
 
 
-def _rfc3339(instant: dt.datetime | None) -> str | None:
-    if instant is None:
-        return None
-    return instant.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
+def _plain(value: str | dt.datetime) -> str:
+    """Return what stands in an event; instants as RFC 3339 in UTC."""
+    if isinstance(value, str):
+        return value
+    return value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
 
 
 def _trash_changes(now: Known, *, was: bool) -> Events:

@@ -1,0 +1,127 @@
+"""The consuming loop over the memory bus: taking, giving back, turns of replicas."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from drivewake.contracts import subjects
+from drivewake.eventstore.errors import StoreUnavailableError
+from drivewake.eventstore.memory import MemoryStore
+from drivewake.eventstore.store import Appended, Batch
+from drivewake.normalizer.consuming import Consumption
+from drivewake.normalizer.errors import TooManyDeadError
+from drivewake.normalizer.handlers import CONNECTIONS
+from drivewake.normalizer.limits import DeadRule
+from drivewake.normalizer.writer import Bounds
+from drivewake.runtime.lifecycle import Stop
+
+if TYPE_CHECKING:
+    from tests.unit.normalizer.conftest import Harness
+
+
+async def consumption(harness: "Harness", most: int = 100) -> Consumption:
+    """Return the whole consuming side over a harness's bus and store."""
+    consumers = {CONNECTIONS: subjects.NORMALIZER_CONNECTIONS} | dict(
+        enumerate(subjects.NORMALIZER_RAW)
+    )
+    pullers = {number: await harness.bus.puller(each) for number, each in consumers.items()}
+    handler = harness.handler_on(harness.store)
+    return Consumption(harness.store, pullers, handler, Bounds(least=1, most=most))
+
+
+@contextlib.asynccontextmanager
+async def running(*consumptions: Consumption) -> AsyncIterator[Stop]:
+    """Run consumers until the block ends; they must then end by themselves."""
+    stop = Stop()
+    tasks = [asyncio.create_task(each.run(stop)) for each in consumptions]
+    try:
+        yield stop
+    finally:
+        stop.request()
+        await asyncio.gather(*tasks)
+
+
+async def until_told(harness: "Harness", count: int) -> None:
+    """Wait until the store holds a number of events."""
+    async with asyncio.timeout(30):
+        while await harness.store.last_position(0) < count:  # noqa: ASYNC110 - no event is set
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("most", [1, 7, 100])
+async def test_everything_that_comes_is_told_and_settled(harness: "Harness", most: int) -> None:
+    """Raws of many partitions and connection states, before and during the run, become durable."""
+    await harness.connection(0, "active", 1)
+    for number in range(20):
+        await harness.change(1, {}, item=f"f{number}")
+    async with running(await consumption(harness, most)):
+        await until_told(harness, 41)
+        for number in range(20):
+            await harness.change(2, {"version": "2", "name": "b"}, item=f"f{number}")
+        await until_told(harness, 61)
+    assert 0 == await harness.unsettled()
+
+
+class Stumbling(MemoryStore):
+    """A store that is away at every third append: before it, or after it was committed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.appends = 0
+
+    async def append(self, batch: Batch) -> Appended:
+        """Append, or fail on one side of it."""
+        self.appends += 1
+        if self.appends % 3 == 1:
+            raise StoreUnavailableError
+        result = await super().append(batch)
+        if self.appends % 3 == 2:
+            raise StoreUnavailableError
+        return result
+
+
+async def test_store_that_stumbles_costs_time_and_nothing_else(harness: "Harness") -> None:
+    """What was given back comes again in order: every version of every file is told once."""
+    harness.store = Stumbling()
+    for version in (1, 2):
+        for number in range(4):
+            file = {"version": str(version), "name": f"n{version}"}
+            await harness.change(version, file, item=f"f{number}")
+    async with running(await consumption(harness, 20)):
+        await until_told(harness, 4 * 3)
+    types = await harness.types()
+    assert (4, 4, 4) == tuple(
+        types.count(kind) for kind in ("sighting.gained", "file.discovered", "file.renamed")
+    )
+    assert 0 == await harness.unsettled()
+
+
+async def test_one_replica_consumes_while_the_other_stands_by(harness: "Harness") -> None:
+    """Two replicas on one store: the second works only after the first has ended."""
+    first, second = await consumption(harness), await consumption(harness)
+    stop = Stop()
+    task = asyncio.create_task(first.run(stop))
+    await harness.change(1, {})
+    await until_told(harness, 2)
+    async with running(second):
+        await harness.change(2, {"version": "2", "name": "b"})
+        await until_told(harness, 3)
+        stop.request()
+        await task
+        await harness.change(3, {"version": "3", "name": "c"})
+        await until_told(harness, 4)
+    assert ["sighting.gained", "file.discovered", "file.renamed", "file.renamed"] == (
+        await harness.types()
+    )
+
+
+async def test_too_many_dead_end_the_consumer(harness: "Harness") -> None:
+    """The bound on dead letters ends the task, and with it the service."""
+    harness.rule = DeadRule(in_a_row=3, ratio=1.0, window=100)
+    for _ in range(10):
+        await harness.publish(subjects.raw(0, "t1", "c1"), b"?")
+    with pytest.raises(TooManyDeadError):
+        await (await consumption(harness)).run(Stop())

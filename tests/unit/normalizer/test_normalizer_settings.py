@@ -1,0 +1,71 @@
+"""What the normalizer is told from outside."""
+
+from collections.abc import Callable
+
+import pytest
+
+from drivewake.normalizer.__main__ import main
+from drivewake.normalizer.settings import Settings
+from drivewake.runtime.errors import ConfigurationError
+from drivewake.runtime.settings import load
+
+Environ = Callable[..., None]
+GOOD = {
+    "DRIVEWAKE_POSTGRES_DSN": "postgresql://u:secret@localhost/d",
+    "DRIVEWAKE_EVENT_KEY": "k" * 32,
+}
+
+
+@pytest.fixture
+def environ(monkeypatch: pytest.MonkeyPatch) -> Environ:
+    """Set variables for the test alone."""
+
+    def put(**variables: str) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return put
+
+
+def test_two_settings_are_enough(environ: Environ) -> None:
+    """Database and key must be told; all else has a default."""
+    environ(**GOOD)
+    settings = load(Settings)
+    assert (b"k" * 32, 5000, True) == (settings.secret(), settings.bounds().most, settings.relay)
+
+
+@pytest.mark.parametrize("key", ["short", "x" * 65])
+def test_key_of_wrong_length_is_refused(environ: Environ, key: str) -> None:
+    """A key that blake2b could not take, or that could be guessed, stops the start."""
+    environ(**GOOD | {"DRIVEWAKE_EVENT_KEY": key})
+    with pytest.raises(ConfigurationError, match="DRIVEWAKE_EVENT_KEY: must have 16 to 64 bytes"):
+        load(Settings)
+
+
+def test_all_problems_are_told_at_once_without_values(environ: Environ) -> None:
+    """Missing and wrong settings are told together; no value is repeated."""
+    environ(DRIVEWAKE_EVENT_KEY="hush", DRIVEWAKE_DEAD_RATIO="7")
+    with pytest.raises(ConfigurationError) as error:
+        load(Settings)
+    for name in ("POSTGRES_DSN", "EVENT_KEY", "DEAD_RATIO"):
+        assert f"DRIVEWAKE_{name}" in str(error.value)
+    assert "hush" not in str(error.value)
+
+
+def test_check_masks_secrets(environ: Environ, capsys: pytest.CaptureFixture[str]) -> None:
+    """`check` shows what is set and no secret."""
+    environ(**GOOD)
+    assert 0 == main(["check"])
+    shown = capsys.readouterr().out
+    assert "DRIVEWAKE_EVENT_KEY=***" in shown
+    assert "secret" not in shown
+    assert "kkkk" not in shown
+
+
+@pytest.mark.parametrize("arguments", [[], ["dance"], ["run", "now"]])
+def test_unknown_command_tells_the_usage(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is not a command is answered with those there are."""
+    assert 2 == main(arguments)
+    assert "run | check | migrate" in capsys.readouterr().err
