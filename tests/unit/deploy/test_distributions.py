@@ -18,7 +18,7 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 def _declared(folder: Path) -> set[str]:
     return {
-        name.removeprefix("drivewake-")
+        name.removeprefix("drivewake-").partition("[")[0]  # an extra is no other portion
         for name in _settings(folder)["project"]["dependencies"]
         if name.startswith("drivewake-")
     }
