@@ -93,10 +93,6 @@ def test_wheels_carry_every_file_of_their_sources(
         assert _files(source) == _files(portion)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the distributions name no cache-keys, so uv looks at their pyproject.toml alone",
-)
 def test_a_changed_source_is_in_the_next_environment(
     tmp_path: Path, uv: Path, uv_environ: dict[str, str]
 ) -> None:

@@ -47,9 +47,6 @@ def install_alone(
     command = [
         *(str(uv), "sync", "--frozen", "--no-dev", "--no-editable", "--quiet"),
         *("--package", distribution),
-        # uv takes a wheel of ours from its cache while pyproject.toml is the same, whatever
-        # became of the sources.
-        *(part for name in workspace_distributions(root) for part in ("--reinstall-package", name)),
     ]
     done = subprocess.run(  # noqa: S603 - the repository's own uv
         command,

@@ -1,52 +1,49 @@
-"""`python -m drivewake.normalizer run | check | migrate`."""
+"""`drivewake-normalizer run | check | migrate`, or `python -m drivewake.normalizer …`."""
 
 import sys
 
 from drivewake.eventstore import schema
-from drivewake.eventstore.errors import StoreError
 from drivewake.normalizer.app import run
+from drivewake.normalizer.consuming import NAME
 from drivewake.normalizer.settings import MigrateSettings, Settings
-from drivewake.runtime.errors import BusError, ConfigurationError
-from drivewake.runtime.lifecycle import EXIT_FAILED, EXIT_MISCONFIGURED, EXIT_OK, run_service
+from drivewake.runtime.command import Verb, run_command, show_settings
+from drivewake.runtime.lifecycle import EXIT_OK, run_service
 from drivewake.runtime.logging import configure
-from drivewake.runtime.migrations import MigrationError
-from drivewake.runtime.settings import load, masked
-
-USAGE = "usage: python -m drivewake.normalizer run | check | migrate\n"
+from drivewake.runtime.settings import load
 
 
-def main(arguments: list[str]) -> int:
-    """Run the service, check its settings, or migrate the event store; return the exit code."""
-    if arguments not in (["run"], ["check"], ["migrate"]):
-        sys.stderr.write(USAGE)
-        return EXIT_MISCONFIGURED
-    try:
-        if arguments == ["migrate"]:
-            return _migrate(load(MigrateSettings))
-        settings = load(Settings)
-        if arguments == ["check"]:
-            for name, value in masked(settings).items():
-                sys.stdout.write(f"{name}={value}\n")
-            return EXIT_OK
-        return run_service(lambda: run(settings))
-    except ConfigurationError as error:
-        sys.stderr.write(f"{error}\n")
-        return EXIT_MISCONFIGURED
-    except (BusError, StoreError, MigrationError) as error:
-        sys.stderr.write(f"normalizer cannot {arguments[0]}: {error}\n")
-        return EXIT_FAILED
+def serve() -> int:
+    """Serve until SIGTERM."""
+    settings = load(Settings)
+    return run_service(lambda: run(settings))
 
 
-def _migrate(settings: MigrateSettings) -> int:
-    configure("normalizer", settings.log_level, settings.log_format)
-    dsn = settings.postgres_dsn.get_secret_value()
+def migrate_database() -> int:
+    """Bring the event store's schema up to date."""
+    settings = load(MigrateSettings)
+    configure(NAME, settings.log_level, settings.log_format)
 
     async def migrate() -> int:
-        await schema.migrate(dsn)
+        await schema.migrate(settings.postgres_dsn.get_secret_value())
         return EXIT_OK
 
     return run_service(migrate)
 
 
+VERBS = {
+    "run": Verb("serve until SIGTERM", serve),
+    "check": Verb(
+        "read the settings and say what they are, secrets masked",
+        lambda: show_settings(Settings),
+    ),
+    "migrate": Verb("bring the event store's schema up to date", migrate_database),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do one verb; return the exit code."""
+    return run_command(NAME, VERBS, arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
