@@ -145,7 +145,7 @@ def in_my_drive(api: Api) -> None:
 def talk_about(api: Api, file: str) -> None:
     """Use comments and replies."""
     comment = api("drive.comments.create", {"content": "why?", "anchor": "a"}, fileId=file)["id"]
-    where = {"fileId": file, "commentId": comment}
+    where: dict[str, Any] = {"fileId": file, "commentId": comment}
     reply = api("drive.replies.create", {"content": "so"}, **where)["id"]
     api("drive.replies.create", {"action": "resolve"}, **where)
     api("drive.replies.update", {"content": "thus"}, replyId=reply, **where)
@@ -161,8 +161,8 @@ def talk_about(api: Api, file: str) -> None:
 def in_a_shared_drive(api: Api) -> None:
     """Use all that a shared drive has."""
     drive = api("drive.drives.create", {"name": "D"}, requestId="r")["id"]
-    all_drives = {"supportsAllDrives": True}
-    lists = {**all_drives, "includeItemsFromAllDrives": True, "driveId": drive}
+    all_drives: dict[str, Any] = {"supportsAllDrives": True}
+    lists: dict[str, Any] = {**all_drives, "includeItemsFromAllDrives": True, "driveId": drive}
     start = api("drive.changes.getStartPageToken", driveId=drive, **all_drives)["startPageToken"]
     api("drive.drives.update", {"name": "E"}, driveId=drive)
     api("drive.drives.get", driveId=drive)

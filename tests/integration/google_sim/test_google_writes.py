@@ -153,7 +153,7 @@ def test_metadata_moves_and_trash_are_versions_of_their_own(whole_drive_of: Driv
     ("call", "expected"),
     [
         (
-            lambda m: m.files.update(fileId=m.file, body={"parents": ["x"]}),
+            lambda m: m.files.update(fileId=m.file, body={"parents": []}),
             (403, "fieldNotWritable"),
         ),
         (lambda m: m.files.update(fileId=m.file, body={"version": "9"}), (403, "fieldNotWritable")),
@@ -162,7 +162,7 @@ def test_metadata_moves_and_trash_are_versions_of_their_own(whole_drive_of: Driv
         (lambda m: m.files.create(body={"id": "mine"}), (400, "invalid")),
         (lambda m: m.files.copy(fileId=m.folder), (403, "cannotCopyFile")),
         (
-            lambda m: m.files.export(fileId=m.file, mimeType="text/plain"),
+            lambda m: m.files.export(fileId=m.file, mimeType="text/css"),
             (403, "fileNotExportable"),
         ),
         (lambda m: m.files.get_media(fileId=m.folder), (403, "fileNotDownloadable")),
