@@ -164,7 +164,8 @@ async def test_a_follower_skips_and_repeats_nothing(server: NatsServer, world: W
     following.cancel()
     assert 100 < last
     seen.remove(0)
-    assert list(range(1, last + 1)) == seen
+    # A write that was cancelled may still have come through behind the last one read.
+    assert list(range(1, max(last, seen[-1]) + 1)) == seen
 
 
 async def test_a_watcher_sees_the_end_state(server: NatsServer, world: World) -> None:
@@ -199,7 +200,7 @@ async def test_a_watcher_sees_the_end_state(server: NatsServer, world: World) ->
             assert not watching.done()
             await asyncio.sleep(0.05)
     watching.cancel()
-    assert (end.revision, end.value) == watched[-1]
+    assert (end.revision, end.value) in watched
     watched.remove((0, None))
     assert sorted(watched) == watched
 

@@ -20,6 +20,7 @@ from nats.errors import (
     Error,
     MaxPayloadError,
     NoRespondersError,
+    UnexpectedEOF,
 )
 from nats.errors import TimeoutError as NatsTimeoutError
 
@@ -152,7 +153,8 @@ class Link:
         if "authorization violation" in text.lower():
             self.refused.set()
         ERRORS.add()
-        if self._up.is_set():
+        # That the connection ended is told by `on_down`.
+        if self._up.is_set() and not isinstance(error, UnexpectedEOF):
             _log.warning("the bus reported an error", action="bus_error", reason=repr(error))
 
     # -- state --
