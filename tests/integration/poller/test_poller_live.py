@@ -301,3 +301,16 @@ async def test_claim_of_a_dead_poller_is_taken_over(stage: Stage) -> None:
     person.act(new_file(person.connection))
     await person.caught_up()
     await person.check_covered()
+
+
+async def test_process_without_a_broker_says_so(stage: Stage) -> None:
+    """One line and exit code 1, no traceback."""
+    process = stage.process(nats_url="nats://127.0.0.1:9")
+    process.start(wait=False)
+    async with asyncio.timeout(60):
+        while process.running:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.1)
+    said = process.log_path.read_text()
+    assert 1 == process.returncode
+    assert "poller cannot start: no broker answered" in said
+    assert "Traceback" not in said

@@ -36,7 +36,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     lease_s: float = 10.0
-    spacing_s: float = 0.05
+    spacing_s: float = 0.02
     early_s: float = 2.0
     loser_s: float = 0.1
     loser_cap_s: float = 2.0

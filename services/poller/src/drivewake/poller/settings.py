@@ -35,7 +35,7 @@ class PollerSettings(ServiceSettings):
     interval_ceiling_s: float = Field(default=300.0, ge=0.1)
     push_interval_floor_s: float = Field(default=60.0, ge=0.1)
     push_interval_ceiling_s: float = Field(default=900.0, ge=0.1)
-    spacing_s: float = Field(default=0.05, ge=0.0, le=60.0)
+    spacing_s: float = Field(default=0.02, ge=0.0, le=60.0)
     lease_s: float = Field(default=10.0, ge=2.0, le=120.0)
     concurrency: int = Field(default=64, ge=1, le=1024)
     connection_concurrency: int = Field(default=4, ge=1, le=64)
@@ -53,10 +53,13 @@ class PollerSettings(ServiceSettings):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.interval_floor_s > self.interval_ceiling_s:
-            raise ValueError("DRIVEWAKE_INTERVAL_FLOOR_S is above DRIVEWAKE_INTERVAL_CEILING_S")
+            raise ValueError(
+                "the value of DRIVEWAKE_INTERVAL_FLOOR_S is above DRIVEWAKE_INTERVAL_CEILING_S"
+            )
         if self.push_interval_floor_s > self.push_interval_ceiling_s:
             raise ValueError(
-                "DRIVEWAKE_PUSH_INTERVAL_FLOOR_S is above DRIVEWAKE_PUSH_INTERVAL_CEILING_S"
+                "the value of DRIVEWAKE_PUSH_INTERVAL_FLOOR_S is above "
+                "DRIVEWAKE_PUSH_INTERVAL_CEILING_S"
             )
         return self
 
