@@ -312,5 +312,5 @@ async def test_process_without_a_broker_says_so(stage: Stage) -> None:
             await asyncio.sleep(0.1)
     said = process.log_path.read_text()
     assert 1 == process.returncode
-    assert "poller cannot start: no broker answered" in said
-    assert "Traceback" not in said
+    assert "no broker answered" in said
+    assert 1 == said.count("\n")
