@@ -129,6 +129,20 @@ async def test_a_good_page_is_read_plain_and_compressed() -> None:
         answer(b"", "Location: http://127.0.0.1:1/inside", status="302 Found"),
         answer(PAGE, status="204 No Content", length=0),
     ],
+    ids=[
+        "empty",
+        "html",
+        "cut json",
+        "wrong charset",
+        "no utf-8",
+        "very deep",
+        "cut gzip",
+        "broken gzip",
+        "no gzip",
+        "no brotli",
+        "redirect",
+        "no content",
+    ],
 )
 async def test_answers_that_are_none_are_errors_to_retry(raw: bytes) -> None:
     """HTML with 200, cut JSON or gzip, a wrong charset, a redirect: no page, no crash."""
