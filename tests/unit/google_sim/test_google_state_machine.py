@@ -6,7 +6,15 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+)
 
 from drivewake.lab.google.changelog import ChangeLog
 from drivewake.lab.google.model import FOLDER, RANKS, Change, Permission, StateError, User
@@ -15,6 +23,8 @@ from drivewake.lab.google.state import DriveState
 PEOPLE = ("a@x.example", "b@x.example", "c@y.example")
 WRITER, FILE_ORGANIZER, ORGANIZER, OWNER = 3, 4, 5, 6
 people = st.sampled_from(PEOPLE)
+actors = st.sampled_from(["", "", *PEOPLE])
+"""Somebody, or, empty, whoever owns the file: most of what people try is theirs to do."""
 
 
 @dataclass(eq=False)
@@ -115,6 +125,11 @@ class Drives(RuleBasedStateMachine):
         """Return the state's user."""
         return self.state.user(email)
 
+    def actor(self, who: str, file: str) -> str:
+        """Return who acts: somebody, or the owner, or the drive's organizer."""
+        node = self.model.nodes.get(file)
+        return who or (node.owner if node is not None and node.owner else PEOPLE[0])
+
     def all_logs(self) -> list[tuple[str, ChangeLog]]:
         """Return every log by its name in the model."""
         return [*((e, self.user(e).log) for e in PEOPLE), ("drive", self.drive.log)]
@@ -139,8 +154,10 @@ class Drives(RuleBasedStateMachine):
         names = {"drive" if log.startswith("drive:") else log for log in change.logs}
         assert (file, logs) == (change.file_id, names)
 
-    @rule(target=files, who=people, parent=files | people, folder=st.booleans())
-    def create(self, who: str, parent: str, *, folder: bool) -> str:
+    @rule(
+        target=files, who=people, parent=files | people, folder=st.sampled_from([True, True, False])
+    )
+    def create(self, who: str, parent: str, *, folder: bool) -> str | MultipleResults[str]:
         """Create a file or folder somewhere."""
         where = self.user(parent).root.id if parent in PEOPLE else parent
         node = self.model.nodes.get(where)
@@ -151,16 +168,17 @@ class Drives(RuleBasedStateMachine):
             lambda: self.state.create(self.user(who), "n", where, self.now_ns, mime_type=kind),
         )
         if not changes:
-            return where
+            return multiple()
         made = changes[0].file_id
         owner = None if self.model.in_drive(where) else who
         self.model.nodes[made] = Node(where, owner, folder)
         self.agree(changes, self.model.note(made, who, self.model.seen_by(made)), made)
         return made
 
-    @rule(who=people, file=files)
+    @rule(who=actors, file=files)
     def rename(self, who: str, file: str) -> None:
         """Give it another name."""
+        who = self.actor(who, file)
         node = self.model.nodes.get(file)
         allowed = file in self.visible_nodes() and self.model.rank(who, file) >= WRITER
         act = lambda: self.state.edit(self.user(who), file, self.now_ns, name="m")  # noqa: E731
@@ -169,10 +187,10 @@ class Drives(RuleBasedStateMachine):
             node.version += 1
             self.agree(changes, self.model.note(file, who, self.model.seen_by(file)), file)
 
-    @rule(who=people, file=files, into=files)
+    @rule(who=actors, file=files, into=files)
     def move(self, who: str, file: str, into: str) -> None:
         """Put it into another folder of the same kind of place."""
-        model = self.model
+        model, who = self.model, self.actor(who, file)
         if not {file, into} <= set(model.nodes) or file in model.roots:
             return
         if model.in_drive(file) != model.in_drive(into):
@@ -194,12 +212,10 @@ class Drives(RuleBasedStateMachine):
             model.nodes[file].version += 1
             self.agree(changes, model.note(file, who, before | model.seen_by(file)), file)
 
-    @rule(who=people | st.none(), file=files, trashed=st.booleans())
-    def trash(self, who: str | None, file: str, *, trashed: bool) -> None:
-        """Put it into the trash or take it out; nobody in particular is its owner."""
-        model = self.model
-        node = model.nodes.get(file)
-        who = who or (node and node.owner) or PEOPLE[0]
+    @rule(who=actors, file=files, trashed=st.booleans())
+    def trash(self, who: str, file: str, *, trashed: bool) -> None:
+        """Put it into the trash or take it out."""
+        model, who = self.model, self.actor(who, file)
         allowed = file in self.visible_nodes() and model.rank(who, file) >= (
             FILE_ORGANIZER if model.in_drive(file) else OWNER
         )
@@ -212,10 +228,10 @@ class Drives(RuleBasedStateMachine):
         elif allowed:
             assert model.nodes[file].trashed == trashed
 
-    @rule(who=people, file=files)
+    @rule(who=actors, file=files)
     def delete(self, who: str, file: str) -> None:
         """Delete it with what is below; what others own goes to their own My Drive."""
-        model = self.model
+        model, who = self.model, self.actor(who, file)
         allowed = file in self.visible_nodes() and model.rank(who, file) >= (
             ORGANIZER if model.in_drive(file) else OWNER
         )
@@ -240,14 +256,14 @@ class Drives(RuleBasedStateMachine):
                 del model.nodes[victim]
 
     @rule(
-        who=people,
+        who=actors,
         file=files,
         whom=people,
         role=st.sampled_from(["reader", "commenter", "writer", "fileOrganizer", None]),
     )
     def share(self, who: str, file: str, whom: str, role: str | None) -> None:
         """Give somebody a role, or take it away."""
-        model = self.model
+        model, who = self.model, self.actor(who, file)
         node = model.nodes.get(file)
         if node is None or file in model.roots or whom == node.owner:
             return
