@@ -11,10 +11,15 @@
     POST /_sim/tokens/expire              {"email"}: access tokens die, refresh tokens live
     POST /_sim/actions                    a Batch (actions.py), JSON (content in base64) or
                                           application/msgpack (content as bytes)
-    GET  /_sim/ledger?after=N&limit=&types=change,push,request,page
+    GET  /_sim/ledger?after=N&limit=&types=change,push,request,page,fault,grant,security
                                           {"facts", "next", "more"}
     GET  /_sim/state?principal=EMAIL      {"principal", "seq", "files"}: the visible tree now
     GET  /_sim/refs                       {"refs": {ref: id}}
+    POST /_sim/faults                     a Rule (faults.py), or a list of them -> {"ids"}
+    GET  /_sim/faults                     the rules in force, how often seen and hit
+    DELETE /_sim/faults?id=N              lift one, or without `id` all -> {"removed"}
+    POST /_sim/activities                 {"file", "case", "detail", "actor"?}: what Drive
+                                          Activity tells and no change does
 
 Refusals are `{"error": text}`; a refused batch adds `index` and the `results` before it.
 """
@@ -25,6 +30,7 @@ from typing import Any
 import msgspec
 
 from drivewake.lab.google.actions import Batch, BatchRefusedError, apply
+from drivewake.lab.google.commands import Commands
 from drivewake.lab.google.grants import Client
 from drivewake.lab.google.http import Request, Response, Router
 from drivewake.lab.google.model import File, StateError, User
@@ -98,6 +104,7 @@ class Control:
         ]
         for method, path, handler in routes:
             router.add(method, f"/_sim/{path}", _guarded(handler))
+        Commands(self._world).mount(router, _guarded)
 
     def health(self, _request: Request) -> Any:  # noqa: ANN401 - JSON
         """Say that it lives."""

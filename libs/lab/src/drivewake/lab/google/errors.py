@@ -64,6 +64,28 @@ class ApiError(Exception):
         return {"error": error}
 
 
+_STATUSES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
+
+def rpc_body(error: ApiError) -> dict[str, Any]:
+    """Return the envelope of Google's newer APIs: a status, and no `errors[]`.
+
+    Which of both Drive Activity has is inferred from its age and its likes (Docs, Slides).
+    """
+    status = error.status or _STATUSES.get(error.code, "UNKNOWN")
+    return {"error": {"code": error.code, "message": error.message, "status": status}}
+
+
 class OAuthError(Exception):
     """A refusal by an OAuth endpoint: `{"error", "error_description"}`."""
 
@@ -175,3 +197,14 @@ def over_quota(*, per_user: bool, code: int = 403) -> ApiError:
     reason = "userRateLimitExceeded" if per_user and code == 403 else "rateLimitExceeded"
     message = "User Rate Limit Exceeded" if per_user and code == 403 else "Rate Limit Exceeded"
     return ApiError(code, reason, message, domain="usageLimits")
+
+
+def over_activity_quota() -> ApiError:
+    """Refuse a query of Drive Activity beyond the minute's."""
+    text = (
+        "Quota exceeded for quota metric 'Queries' and limit 'Queries per minute per user' of "
+        "service 'driveactivity.googleapis.com'."
+    )
+    return ApiError(
+        429, "rateLimitExceeded", text, domain="usageLimits", status="RESOURCE_EXHAUSTED"
+    )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from drivewake.lab.google.discovery import Method, Parameter, Service
+from drivewake.lab.google.effects import refuse, spoil
 from drivewake.lab.google.errors import (
     ApiError,
     bad_token,
@@ -22,6 +23,7 @@ from drivewake.lab.google.errors import (
     part_not_found,
     required,
 )
+from drivewake.lab.google.faults import Rule
 from drivewake.lab.google.fields import Mask, check, parse, project
 from drivewake.lab.google.grants import AccessToken
 from drivewake.lab.google.http import Handler, Request, Response, Router
@@ -40,6 +42,7 @@ from drivewake.lab.google.uploads import Media, Uploads, read_object, read_uploa
 from drivewake.lab.google.world import SimulatedGoogle
 
 _MAX_INT32 = 2**31
+Envelope = Callable[[ApiError], dict[str, Any]]
 
 
 class Call(NamedTuple):
@@ -85,15 +88,21 @@ class Gateway:
         self._world = world
         self._uploads = Uploads(world.options.seed)
 
-    def mount(self, router: Router, service: Service, endpoints: Mapping[str, Endpoint]) -> None:
-        """Add routes for all `endpoints`, keyed by method id."""
+    def mount(
+        self,
+        router: Router,
+        service: Service,
+        endpoints: Mapping[str, Endpoint],
+        envelope: Envelope = ApiError.body,
+    ) -> None:
+        """Add routes for all `endpoints`, keyed by method id; `envelope` is for refusals."""
         for method_id, endpoint in endpoints.items():
             method = service.methods[method_id]
-            handler = self._handler(method, endpoint)
+            handler = self._handler(method, endpoint, envelope)
             for prefix in dict.fromkeys((service.base_path, "/")):
                 router.add(method.http_method, prefix + method.path, handler)
             for path in method.upload_paths:
-                upload = self._handler(method, endpoint, uploads=True)
+                upload = self._handler(method, endpoint, envelope, uploads=True)
                 router.add(method.http_method, path, upload)
                 router.add("PUT", path, self._resume)
 
@@ -104,13 +113,17 @@ class Gateway:
         except ApiError as error:
             return _refusal(error)
 
-    def _handler(self, method: Method, endpoint: Endpoint, *, uploads: bool = False) -> Handler:
+    def _handler(
+        self, method: Method, endpoint: Endpoint, envelope: Envelope, *, uploads: bool = False
+    ) -> Handler:
         latency_s = self._world.options.profile.latency_ms / 1000
 
         def serve(request: Request) -> Response:
             started = time.perf_counter_ns()
             principal, reason = "", ""
+            rules = self._faults(method, request)
             try:
+                refuse(rules)
                 token = self._authorise(request, method)
                 principal = token.grant.user
                 self._world.quota.spend(
@@ -120,7 +133,9 @@ class Gateway:
                 response = self._serve(request, method, endpoint, token, uploads=uploads)
             except ApiError as error:
                 reason = error.reason
-                response = _refusal(error)
+                response = _refusal(error, envelope)
+            if rules:
+                response = spoil(response, rules, self._world.now_ns())
             duration_us = (time.perf_counter_ns() - started) // 1000
             self._note(method, request, principal, response.status, reason, duration_us)
             return response
@@ -173,6 +188,18 @@ class Gateway:
         if method.scopes and not (method.scopes & token.scopes):
             raise insufficient_scopes()
         return token
+
+    def _faults(self, method: Method, request: Request) -> tuple[Rule, ...]:
+        """Return the commanded faults that this call meets, whoever calls."""
+        world = self._world
+        if not world.faults.armed:
+            return ()
+        now_ns = world.now_ns()
+        bearer = request.headers.get("authorization", "").partition(" ")[2].strip()
+        token = world.grants.find_access(bearer or request.query.get("access_token", ""), now_ns)
+        principal = "" if token is None else token.grant.user
+        paged = "pageToken" in request.query or b'"pageToken"' in request.body
+        return world.faults.meet(method.id, principal, request.path, now_ns, paged=paged)
 
     def _note(
         self,
@@ -273,5 +300,5 @@ def _answer(endpoint: Endpoint, call: Call) -> Response:
     return Response.json(value if endpoint.projects else project(value, call.mask))
 
 
-def _refusal(error: ApiError) -> Response:
-    return Response.json(error.body(), error.code, error.headers)
+def _refusal(error: ApiError, envelope: Envelope = ApiError.body) -> Response:
+    return Response.json(envelope(error), error.code, error.headers)

@@ -22,8 +22,8 @@ class ChangeFact(msgspec.Struct, frozen=True, gc=False, tag="change", tag_field=
 class PushFact(msgspec.Struct, frozen=True, gc=False, tag="push", tag_field="type"):
     """One attempt to notify a channel.
 
-    `outcome` is delivered, failed, retrying, unreachable, dropped or expired; `status` is
-    the receiver's, 0 when there was none. `changes` is how many changes it stands for.
+    `outcome` is delivered, failed, retrying, unreachable, dropped, silenced or expired;
+    `status` is the receiver's, 0 when there was none. `changes` is how many changes it stands for.
     """
 
     n: int
@@ -66,12 +66,48 @@ class PageFact(msgspec.Struct, frozen=True, gc=False, tag="page", tag_field="typ
     entries: tuple[tuple[str, int], ...]
 
 
-Fact = ChangeFact | PushFact | RequestFact | PageFact
+class FaultFact(msgspec.Struct, frozen=True, gc=False, tag="fault", tag_field="type"):
+    """A commanded fault (faults.py) met an operation; `rule` is its id."""
+
+    n: int
+    at_ns: int
+    rule: int
+    operation: str
+    principal: str
+    effect: str
+
+
+class GrantFact(msgspec.Struct, frozen=True, gc=False, tag="grant", tag_field="type"):
+    """Refresh tokens of a user died; `cause` is one of grants.CAUSES."""
+
+    n: int
+    at_ns: int
+    user: str
+    cause: str
+    tokens: int
+
+
+class SecurityFact(msgspec.Struct, frozen=True, gc=False, tag="security", tag_field="type"):
+    """One attempt to send a security event token; `status` is 0 when nobody answered."""
+
+    n: int
+    at_ns: int
+    jti: str
+    event: str
+    subject: str
+    attempt: int
+    status: int
+
+
+Fact = ChangeFact | PushFact | RequestFact | PageFact | FaultFact | GrantFact | SecurityFact
 _TYPES: dict[str, type[Fact]] = {
     "change": ChangeFact,
     "push": PushFact,
     "request": RequestFact,
     "page": PageFact,
+    "fault": FaultFact,
+    "grant": GrantFact,
+    "security": SecurityFact,
 }
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import aiohttp
 
+from drivewake.lab.google.faults import Faults
 from drivewake.lab.google.ids import Ids
 from drivewake.lab.google.ledger import Ledger, PushFact
 from drivewake.lab.google.profiles import Profile
@@ -54,6 +55,7 @@ class Channel:
     gathering: bool = False
     gathered: int = 0
     queue: list[Message] = field(default_factory=list)
+    held: Message | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     worker: "asyncio.Task[None] | None" = None
 
@@ -62,8 +64,14 @@ class Push:
     """All channels of the simulated Google and the tasks that deliver to them."""
 
     def __init__(
-        self, profile: Profile, ledger: Ledger, now_ns: Callable[[], int], seed: int
+        self,
+        profile: Profile,
+        ledger: Ledger,
+        now_ns: Callable[[], int],
+        seed: int,
+        faults: Faults,
     ) -> None:
+        self._faults = faults
         self._profile = profile
         self._ledger = ledger
         self._now_ns = now_ns
@@ -100,7 +108,7 @@ class Push:
         if self._session is not None:
             channel.worker = asyncio.create_task(self._deliver(channel), name=f"push {channel.id}")
         channel.number = 1
-        self._enqueue(channel, Message(time.monotonic(), 1, 1, "sync", 0))
+        self._post(channel, Message(time.monotonic(), 1, 1, "sync", 0))
 
     def stop(self, channel: Channel) -> None:
         """End a channel; what was waiting is not sent. Its id can never be used again."""
@@ -129,7 +137,7 @@ class Push:
             channel.number += self._ids.between(1, 3)
             due_s = time.monotonic() + self._profile.push_delay_ms / 1000
             told = ("remove", 1, None) if gone else (state, 1, changed)
-            self._enqueue(channel, Message(due_s, channel.number, 1, *told))
+            self._post(channel, Message(due_s, channel.number, 1, *told))
 
     def _gather(self, channel: Channel) -> None:
         window_ms = self._profile.push_coalesce_ms
@@ -146,8 +154,30 @@ class Push:
         channel.gathering = False
         channel.number += self._ids.between(1, 3)
         due_s = time.monotonic() + self._profile.push_delay_ms / 1000
-        self._enqueue(channel, Message(due_s, channel.number, 1, "change", channel.gathered))
+        self._post(channel, Message(due_s, channel.number, 1, "change", channel.gathered))
         channel.gathered = 0
+
+    def _post(self, channel: Channel, message: Message) -> None:
+        """Put a new notification on its way, past the faults that were commanded."""
+        copies, held = 1, channel.held
+        rules = self._faults.meet_push(channel.user_email, channel.log, self._now_ns())
+        for rule in rules:
+            if rule.effect == "push_silence":
+                self._note(channel, message, 0, "silenced")
+                return
+            if rule.effect == "push_duplicate":
+                copies += rule.copies
+            if rule.effect in {"push_delay", "push_reorder"}:
+                message = message._replace(due_s=message.due_s + rule.seconds)
+        channel.held = None
+        if held is not None and held in channel.queue:
+            channel.queue.remove(held)
+            heapq.heapify(channel.queue)
+            self._enqueue(channel, held._replace(due_s=message.due_s + 0.001))
+        elif any(rule.effect == "push_reorder" for rule in rules):
+            channel.held = message
+        for _ in range(copies):
+            self._enqueue(channel, message)
 
     def _enqueue(self, channel: Channel, message: Message) -> None:
         if len(channel.queue) >= self._profile.push_queue:

@@ -1,7 +1,7 @@
 """Quota by unit cost: one bucket a project, one a user of a project. The clock is passed in."""
 
-from drivewake.lab.google.errors import over_quota
-from drivewake.lab.google.profiles import COSTS, Profile
+from drivewake.lab.google.errors import over_activity_quota, over_quota
+from drivewake.lab.google.profiles import COSTS, LEGACY_COSTS, Profile
 
 _MINUTE_NS = 60_000_000_000
 
@@ -25,6 +25,8 @@ class Quota:
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
+        self._costs = LEGACY_COSTS if profile.by_query else COSTS
+        self._activity: dict[tuple[str, str], _Bucket] = {}
         self._projects: dict[str, _Bucket] = {}
         self._users: dict[tuple[str, str], _Bucket] = {}
         self.spent: dict[str, int] = dict.fromkeys(COSTS, 0)
@@ -32,7 +34,10 @@ class Quota:
 
     def spend(self, project: str, user: str, kind: str, now_ns: int) -> None:
         """Pay for one call. Raises ApiError: 403 userRateLimitExceeded, rateLimitExceeded, 429."""
-        units = COSTS[kind]
+        units = self._costs[kind]
+        if kind == "activity":
+            self._spend_query(project, user, now_ns)
+            return
         by_user = self._users.get((project, user))
         if by_user is None:
             by_user = _Bucket(self._profile.user_units_per_min, now_ns)
@@ -50,3 +55,15 @@ class Quota:
         by_user.left -= units
         by_project.left -= units
         self.spent[kind] += units
+
+    def _spend_query(self, project: str, user: str, now_ns: int) -> None:
+        """Pay for a query of Drive Activity, which Drive's units do not cover."""
+        limit = self._profile.activity_per_user_min
+        if limit is not None:
+            bucket = self._activity.setdefault((project, user), _Bucket(limit, now_ns))
+            bucket.refill(now_ns)
+            if bucket.left < 1:
+                self.refused += 1
+                raise over_activity_quota()
+            bucket.left -= 1
+        self.spent["activity"] += 1

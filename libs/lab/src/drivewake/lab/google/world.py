@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from drivewake.lab.google.activity_book import ActivityBook
+from drivewake.lab.google.faults import Faults
 from drivewake.lab.google.grants import Client, Grants
 from drivewake.lab.google.ledger import ChangeFact, Ledger
 from drivewake.lab.google.model import Change, Group, User
@@ -51,7 +53,9 @@ class SimulatedGoogle:
         self.ledger = Ledger()
         self.grants = Grants(self.options.seed, self.options.access_ttl_s)
         self.quota = Quota(self.options.profile)
-        self.push = Push(self.options.profile, self.ledger, now_ns, self.options.seed)
+        self.faults = Faults(self.options.seed, self.ledger)
+        self.activities = ActivityBook(self.state)
+        self.push = Push(self.options.profile, self.ledger, now_ns, self.options.seed, self.faults)
         self.refs: dict[str, str] = {}
         client = Client(
             self.options.client_id,
@@ -89,6 +93,7 @@ class SimulatedGoogle:
         """Write changes into the ledger and poke the channels of their logs and files."""
         for change in changes:
             self.ledger.add(ChangeFact(self.ledger.next_n, change.at_ns, *_facts(change)), "change")
+            self.activities.note(change)
             for log in change.logs:
                 self.push.notify(log)
             if self.push.watched_files:
