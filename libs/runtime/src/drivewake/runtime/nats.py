@@ -8,38 +8,31 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence
 from typing import Any, Final
 
 import nats.micro
-import nkeys
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error
 from nats.micro.request import Request
 from nats.micro.service import Service as MicroService
 
-from drivewake.contracts.permissions import inbox_prefix
 from drivewake.contracts.subjects import Bucket, Consumer
 from drivewake.runtime.bus import MAX_BATCH, Handler, Message, PublishAck, StoredMessage
 from drivewake.runtime.doorbell import Bells
 from drivewake.runtime.errors import (
     BusError,
-    BusPermissionError,
     BusUnavailableError,
-    ConfigurationError,
     NotFoundError,
 )
 from drivewake.runtime.lifecycle import Stop
 from drivewake.runtime.logging import get_logger
+from drivewake.runtime.nats_dial import CONNECT_TIMEOUT_S, dial
 from drivewake.runtime.nats_link import ACK_TIMEOUT_S, Link
 from drivewake.runtime.nats_pull import NatsPuller, plain_headers
 from drivewake.runtime.nats_read import NatsKeyValue, StreamView
 from drivewake.runtime.settings import ServiceSettings
 from drivewake.runtime.telemetry import TRACEPARENT, continue_trace, with_traceparent
 
-CONNECT_TIMEOUT_S: Final = 10.0
-RECONNECT_WAIT_S: Final = 0.2
 MAX_OPEN_BATCHES: Final = 8
 """nats-server allows 50 open batches a stream, for all writers together."""
 
-SCHEMES: Final = ("nats://", "tls://", "ws://", "wss://")
 CLOSE_S: Final = 2.0
 MSG_ID: Final = "Nats-Msg-Id"
 EXPECTED_LAST: Final = "Nats-Expected-Last-Sequence"
@@ -65,56 +58,7 @@ async def connect(
     if settings is not None:
         url, prefix, user = settings.nats_url, settings.nats_prefix, settings.nats_user
         seed = settings.nats_seed.get_secret_value() if settings.nats_seed else ""
-    servers = [server.strip() for server in url.split(",")]
-    if not all(server.startswith(SCHEMES) for server in servers):
-        raise ConfigurationError("DRIVEWAKE_NATS_URL: give nats://host:port, more after commas")
-    if seed:
-        try:
-            nkeys.from_seed(bytearray(seed.strip().encode())).wipe()
-        except nkeys.NkeysError:
-            raise ConfigurationError("DRIVEWAKE_NATS_SEED: this is not an NKEY seed") from None
-    client = Client()
-    link = Link(client, prefix)
-    options: dict[str, Any] = {"nkeys_seed_str": seed} if seed else {}
-    connecting = asyncio.ensure_future(
-        client.connect(
-            servers,
-            name=name,
-            inbox_prefix=inbox_prefix(user) if user else "_INBOX",
-            error_cb=link.on_error,
-            disconnected_cb=link.on_down,
-            reconnected_cb=link.on_up,
-            closed_cb=link.on_closed,
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # seconds, any number
-            connect_timeout=2,
-            ping_interval=5,
-            max_outstanding_pings=2,
-            **options,
-        )
-    )
-    refused = asyncio.ensure_future(link.refused.wait())
-    connected = False
-    try:
-        await asyncio.wait(
-            {connecting, refused}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
-        )
-        if refused.done():
-            raise BusPermissionError("the broker refuses the credentials (DRIVEWAKE_NATS_SEED)")
-        if not connecting.done():
-            raise BusUnavailableError(f"no broker answered in {timeout_s:g} s (DRIVEWAKE_NATS_URL)")
-        connecting.result()
-        connected = True
-    except Error as error:
-        raise ConfigurationError(f"DRIVEWAKE_NATS_URL: {error}") from error
-    finally:
-        refused.cancel()
-        connecting.cancel()
-        await asyncio.wait({refused, connecting})
-        if not connected:
-            with contextlib.suppress(Error, OSError):
-                await client.close()
-    await link.on_up()
+    link = await dial(url, name=name, seed=seed, user=user, prefix=prefix, timeout_s=timeout_s)
     return NatsBus(link)
 
 
