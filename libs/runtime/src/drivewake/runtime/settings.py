@@ -176,9 +176,10 @@ def _file(field: str) -> str:
 
 
 def _lower(message: str) -> str:
-    """Return pydantic's sentence as the second half of ours."""
+    """Return pydantic's sentence, or a validator's, as the second half of ours."""
     text = message.removeprefix("Value error, ")
-    return text[:1].lower() + text[1:]
+    names_something = text[:2].isupper()  # a variable, an abbreviation
+    return text if names_something else text[:1].lower() + text[1:]
 
 
 def masked(settings: BaseSettings) -> dict[str, str]:

@@ -23,6 +23,7 @@ from drivewake.auth.signin import Consent, SignInService
 from drivewake.auth.store import Store
 from drivewake.auth.tokens import TokenService
 from drivewake.auth.watcher import Watcher
+from drivewake.runtime import telemetry
 from drivewake.runtime.clock import Clock, SystemClock
 from drivewake.runtime.errors import BusUnavailableError
 from drivewake.runtime.http import HttpServer, application
@@ -40,6 +41,7 @@ RETRY_S: Final = 1.0
 async def run(settings: Settings) -> int:
     """Run the service until it is asked to stop; return the exit code."""
     configure(NAME, settings.log_level, settings.log_format)
+    telemetry.configure(NAME, settings.otlp_endpoint)
     service = Service(NAME, shutdown_s=settings.shutdown_s)
     bus = await connect(settings, name=NAME)
     service.on_close("nats", bus.close)

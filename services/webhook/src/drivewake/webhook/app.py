@@ -5,6 +5,7 @@ from drivewake.gdrive.auth import TokenSource
 from drivewake.gdrive.capture import Capture
 from drivewake.gdrive.client import DriveClient, GoogleDrive
 from drivewake.gdrive.transport import Transport
+from drivewake.runtime import telemetry
 from drivewake.runtime.clock import Clock, SystemClock
 from drivewake.runtime.errors import BusUnavailableError
 from drivewake.runtime.http import HttpServer, application
@@ -25,6 +26,7 @@ NAME = "webhook"
 async def run(settings: WebhookSettings) -> int:
     """Run the service until it is asked to stop; return the exit code."""
     configure(NAME, settings.log_level, settings.log_format)
+    telemetry.configure(NAME, settings.otlp_endpoint)
     service = Service(NAME, shutdown_s=settings.shutdown_s)
     bus = await connect(settings, name=NAME)
     service.on_close("nats", bus.close)

@@ -47,7 +47,10 @@ def make_users(directory: Path) -> NatsUsers:
             }
         else:
             rules = {
-                "publish": {"allow": list(allowed.publish)},
+                "publish": {
+                    "allow": list(allowed.publish),
+                    "deny": list(allowed.deny_publish),
+                },
                 "subscribe": {"allow": list(allowed.subscribe)},
                 "allow_responses": allowed.allow_responses,
             }
