@@ -1,8 +1,7 @@
 """Drive Activity v2: `POST /v2/activity:query`, answered from the book of activities.
 
 Google says that the order is newest first only by example, and that `pageSize` is what the
-server attempts to reach; here pages end where the time changes, so they may be longer. Not
-documented, and therefore to be survived either way: an ancestor's history holds what happened
+server attempts to reach; here pages have that many or up to two more. Not documented, and therefore to be survived either way: an ancestor's history holds what happened
 while an item was below it (and its leaving); an unknown item is 404; the page is at most 200.
 """
 
@@ -32,6 +31,7 @@ _FIELDS = {
     "pageSize",
     "pageToken",
 }
+_MORE = 3
 _STRATEGIES: tuple[dict[str, Any], ...] = ({}, {"none": {}}, {"legacy": {}})
 _LEGACY_WINDOW_NS = 600 * 1_000_000_000
 _MAX_TARGETS = 50
@@ -170,11 +170,12 @@ class ActivityService:
     def _page(self, query: Query) -> tuple[list[Group], int | None]:
         """Return activities, newest first, and the place to go on below while more follows."""
         groups: list[Group] = []
+        enough = query.size + query.start % _MORE
         for record in self._matching(query):
             if query.legacy and groups and _joins(groups[-1], record):
                 groups[-1].append(record)
                 continue
-            if len(groups) >= query.size and groups[-1][-1].at_ns != record.at_ns:
+            if len(groups) >= enough:
                 return groups, record.n + 1
             groups.append([record])
         return groups, None

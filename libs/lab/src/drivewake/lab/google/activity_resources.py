@@ -22,7 +22,7 @@ def resource(book: ActivityBook, state: Core, group: Group, viewer: User) -> dic
         actors += [] if actor in actors else [actor]
         targets += [] if target in targets else [target]
         for case, detail in record.details:
-            action = {"detail": {case: _told(state, detail, viewer)}}
+            action: dict[str, Any] = {"detail": {case: _told(state, detail, viewer)}}
             if len(group) > 1:
                 action |= {"actor": actor, "target": target, "timestamp": time(record.at_ns)}
             actions.append(action)

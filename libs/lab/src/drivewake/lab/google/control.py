@@ -5,7 +5,8 @@
     POST /_sim/users                      {"email", "name"?} -> {"email", "userId", "rootId"}
     POST /_sim/groups                     {"email", "name"?, "members"?: [email]}: made, or its
                                           members replaced
-    POST /_sim/clients                    {"clientId", "clientSecret", "project"?, "redirectUris"?}
+    POST /_sim/clients                    {"clientId", "clientSecret", "project"?, "redirectUris"?,
+                                          "refreshTtlS"?}
     POST /_sim/tokens                     {"email", "scopes", "clientId"?} -> an access token
     POST /_sim/tokens/revoke              {"email"}: as from the user's account page
     POST /_sim/tokens/expire              {"email"}: access tokens die, refresh tokens live
@@ -20,6 +21,12 @@
     DELETE /_sim/faults?id=N              lift one, or without `id` all -> {"removed"}
     POST /_sim/activities                 {"file", "case", "detail", "actor"?}: what Drive
                                           Activity tells and no change does
+    POST /_sim/grants/end                 {"email", "cause", "clientId"?}: refresh tokens die;
+                                          causes are grants.CAUSES -> {"ended"}
+    POST /_sim/service-accounts           {"name", "project"?} -> a key file as Google's
+    POST /_sim/service-accounts/delegate  {"email", "domain", "scopes"}: as the Admin console
+    POST /_sim/risc/receivers             {"url", "clientIds"}: where security events go
+    POST /_sim/risc/events                an Event (risc.py) -> {"jti": [id a receiver]}
 
 Refusals are `{"error": text}`; a refused batch adds `index` and the `results` before it.
 """
@@ -31,6 +38,7 @@ import msgspec
 
 from drivewake.lab.google.actions import Batch, BatchRefusedError, apply
 from drivewake.lab.google.commands import Commands
+from drivewake.lab.google.commands_oauth import OAuthCommands
 from drivewake.lab.google.grants import Client
 from drivewake.lab.google.http import Request, Response, Router
 from drivewake.lab.google.model import File, StateError, User
@@ -62,6 +70,7 @@ class NewClient(msgspec.Struct, frozen=True, rename="camel"):
     client_secret: str
     project: str = "simulated-project"
     redirect_uris: tuple[str, ...] = ()
+    refresh_ttl_s: int | None = None
 
 
 class NewToken(msgspec.Struct, frozen=True, rename="camel"):
@@ -105,6 +114,7 @@ class Control:
         for method, path, handler in routes:
             router.add(method, f"/_sim/{path}", _guarded(handler))
         Commands(self._world).mount(router, _guarded)
+        OAuthCommands(self._world).mount(router, _guarded)
 
     def health(self, _request: Request) -> Any:  # noqa: ANN401 - JSON
         """Say that it lives."""
@@ -192,7 +202,9 @@ class Control:
     def add_client(self, request: Request) -> Any:  # noqa: ANN401 - JSON
         """Register an OAuth client."""
         new = msgspec.json.decode(request.body, type=NewClient)
-        client = Client(new.client_id, new.client_secret, new.project, new.redirect_uris)
+        client = Client(
+            new.client_id, new.client_secret, new.project, new.redirect_uris, new.refresh_ttl_s
+        )
         self._world.grants.clients[client.client_id] = client
         return {"clientId": client.client_id}
 

@@ -87,19 +87,33 @@ def rpc_body(error: ApiError) -> dict[str, Any]:
 
 
 class OAuthError(Exception):
-    """A refusal by an OAuth endpoint: `{"error", "error_description"}`."""
+    """A refusal by an OAuth endpoint: `{"error", "error_description"}`.
 
-    def __init__(self, error: str, description: str | None = None, code: int = 400) -> None:
+    `subtype` is Google's own addition, for example `invalid_rapt`.
+    """
+
+    def __init__(
+        self,
+        error: str,
+        description: str | None = None,
+        code: int = 400,
+        *,
+        subtype: str | None = None,
+    ) -> None:
         super().__init__(f"{error}: {description}")
+        self.subtype = subtype
         self.error = error
         self.description = description
         self.code = code
 
     def body(self) -> dict[str, Any]:
         """Return RFC 6749's object."""
-        if self.description is None:
-            return {"error": self.error}
-        return {"error": self.error, "error_description": self.description}
+        shown = {"error": self.error}
+        if self.description is not None:
+            shown["error_description"] = self.description
+        if self.subtype is not None:
+            shown["error_subtype"] = self.subtype
+        return shown
 
 
 def required(parameter: str, message: str | None = None) -> ApiError:

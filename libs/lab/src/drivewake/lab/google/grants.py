@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from drivewake.lab.google.errors import OAuthError
@@ -10,17 +11,51 @@ from drivewake.lab.google.ids import Ids
 
 CODE_TTL_NS = 600 * 1_000_000_000
 _NS = 1_000_000_000
+MAX_REFRESH_TOKENS = 100
+"""Live refresh tokens of an account for one client; one more kills the oldest, silently."""
+UNUSED_TTL_NS = 182 * 86_400 * _NS
+_MAX_REMEMBERED = 100_000
+_GMAIL = ("https://mail.google.com/", "https://www.googleapis.com/auth/gmail.")
+_GONE = "Token has been expired or revoked."
+CAUSES: dict[str, tuple[str, str, str | None]] = {
+    "revoked": ("invalid_grant", _GONE, None),
+    "time_based": ("invalid_grant", _GONE, None),
+    "inactivity": ("invalid_grant", _GONE, None),
+    "password_change": ("invalid_grant", _GONE, None),
+    "evicted": ("invalid_grant", _GONE, None),
+    "session_control": ("invalid_grant", "reauth related error (invalid_rapt)", "invalid_rapt"),
+    "admin_policy": (
+        "invalid_grant",
+        "Access to your account data is restricted by policies within your organization.",
+        "admin_policy_enforced",
+    ),
+    "admin_policy_enforced": (
+        "admin_policy_enforced",
+        "Access to your account data is restricted by policies within your organization.",
+        None,
+    ),
+}
+"""Why refresh tokens die: error, description and subtype of the refusal from then on.
+
+Google documents the name admin_policy_enforced but not where it stands in the answer, so
+there is a cause for either place.
+"""
 LOOPBACK = ("http://127.0.0.1", "http://localhost", "http://[::1]")
 
 
 @dataclass(slots=True, frozen=True)
 class Client:
-    """An OAuth client of a project. Without redirect URIs any loopback one is taken."""
+    """An OAuth client of a project. Without redirect URIs any loopback one is taken.
+
+    `refresh_ttl_s` limits the life of refresh tokens: seven days for an external app whose
+    publishing status is Testing, or what the user chose for time-based access.
+    """
 
     client_id: str
     client_secret: str
     project: str
     redirect_uris: tuple[str, ...] = ()
+    refresh_ttl_s: int | None = None
 
     def allows(self, redirect_uri: str) -> bool:
         """Whether the exact URI is registered."""
@@ -63,6 +98,11 @@ class RefreshToken:
     client_id: str
     grant: Grant
     scopes: tuple[str, ...]
+    expires_ns: int | None = None
+
+    def left_s(self, now_ns: int) -> int | None:
+        """Return `refresh_token_expires_in`; None for a token without an end."""
+        return None if self.expires_ns is None else (self.expires_ns - now_ns) // _NS
 
 
 @dataclass(slots=True, frozen=True)
@@ -89,6 +129,10 @@ class Grants:
         self._codes: dict[str, Code] = {}
         self._refresh: dict[str, RefreshToken] = {}
         self._access: dict[str, AccessToken] = {}
+        self._used_ns: dict[str, int] = {}
+        self._dead: dict[str, str] = {}
+        self.on_death: Callable[[str, str, int], None] = lambda _user, _cause, _tokens: None
+        """Told the user, the cause and how many refresh tokens died."""
 
     def authenticate(self, client_id: str, client_secret: str) -> Client:
         """Return the client. Raises OAuthError invalid_client (401)."""
@@ -158,9 +202,13 @@ class Grants:
         refresh: RefreshToken | None = None
         if found.with_refresh:
             token = self._ids.secret("1//0", 98)
-            refresh = RefreshToken(token, client.client_id, found.grant, found.scopes)
+            ttl_s = client.refresh_ttl_s
+            expires_ns = None if ttl_s is None else now_ns + ttl_s * _NS
+            refresh = RefreshToken(token, client.client_id, found.grant, found.scopes, expires_ns)
             self._refresh[token] = refresh
+            self._used_ns[token] = now_ns
             found.grant.refresh_tokens.append(token)
+            self._evict(found.grant, client.client_id)
         return (
             self._issue(client, found.grant, found.scopes, now_ns, offline=refresh is not None),
             refresh,
@@ -168,16 +216,34 @@ class Grants:
         )
 
     def refresh(self, client: Client, token: str, scope: str | None, now_ns: int) -> AccessToken:
-        """Return a new access token. Raises OAuthError invalid_grant, invalid_scope."""
+        """Return a new access token; the refresh token lives on.
+
+        Raises OAuthError invalid_grant (one of CAUSES), invalid_scope, unauthorized_client.
+        """
         found = self._refresh.get(token)
+        if found is not None:
+            unused_ns = now_ns - self._used_ns.get(token, now_ns)
+            if found.expires_ns is not None and found.expires_ns <= now_ns:
+                self._kill([found], "time_based")
+                found = None
+            elif unused_ns > UNUSED_TTL_NS:
+                self._kill([found], "inactivity")
+                found = None
         if found is None or found.grant.revoked:
-            raise OAuthError("invalid_grant", "Token has been expired or revoked.")
+            error, description, subtype = CAUSES[self._dead.get(token, "revoked")]
+            raise OAuthError(error, description, subtype=subtype)
         if found.client_id != client.client_id:
             raise OAuthError("unauthorized_client", "Unauthorized", 401)
         scopes = tuple(scope.split()) if scope else found.scopes
         if not set(scopes) <= set(found.scopes):
             raise OAuthError("invalid_scope", "Some requested scopes were not granted.")
+        self._used_ns[token] = now_ns
         return self._issue(client, found.grant, scopes, now_ns, offline=True)
+
+    def left_s(self, token: str, now_ns: int) -> int | None:
+        """Return `refresh_token_expires_in` of a refresh token; None where it has no end."""
+        found = self._refresh.get(token)
+        return None if found is None else found.left_s(now_ns)
 
     def issue(self, client: Client, user: str, scopes: tuple[str, ...], now_ns: int) -> AccessToken:
         """Hand out a token without a browser: for tests and operators of the simulator."""
@@ -215,6 +281,41 @@ class Grants:
             self._end(grant)
         return len(ended)
 
+    def kill(self, user: str, cause: str, client_id: str | None = None) -> list[str]:
+        """Let refresh tokens of a user die for a cause; return them.
+
+        `password_change` touches those with Gmail scopes alone, `revoked` and what an
+        administrator forbids end access tokens too. Raises KeyError for an unknown cause.
+        """
+        doomed = [
+            t
+            for t in self._refresh.values()
+            if t.grant.user == user and client_id in {None, t.client_id}
+        ]
+        if cause == "password_change":
+            doomed = [t for t in doomed if any(s.startswith(_GMAIL) for s in t.scopes)]
+        if CAUSES[cause] and cause in {"revoked", "admin_policy", "admin_policy_enforced"}:
+            grants = {id(t.grant) for t in doomed}
+            self._access = {k: a for k, a in self._access.items() if id(a.grant) not in grants}
+        self._kill(doomed, cause)
+        return [t.token for t in doomed]
+
+    def _kill(self, doomed: list[RefreshToken], cause: str) -> None:
+        for token in doomed:
+            del self._refresh[token.token]
+            self._used_ns.pop(token.token, None)
+            token.grant.refresh_tokens.remove(token.token)
+            self._dead[token.token] = cause
+        while len(self._dead) > _MAX_REMEMBERED:
+            del self._dead[next(iter(self._dead))]
+        if doomed:
+            self.on_death(doomed[0].grant.user, cause, len(doomed))
+
+    def _evict(self, grant: Grant, client_id: str) -> None:
+        """Let the oldest refresh tokens of an account and client die beyond the hundredth."""
+        held = [t for t in grant.refresh_tokens if self._refresh[t].client_id == client_id]
+        self._kill([self._refresh[t] for t in held[:-MAX_REFRESH_TOKENS]], "evicted")
+
     def expire_access(self, user: str) -> int:
         """Let all access tokens of a user die now; return how many."""
         doomed = [t for t, a in self._access.items() if a.grant.user == user]
@@ -224,8 +325,7 @@ class Grants:
 
     def _end(self, grant: Grant) -> None:
         grant.revoked = True
-        for token in grant.refresh_tokens:
-            self._refresh.pop(token, None)
+        self._kill([self._refresh[t] for t in grant.refresh_tokens], "revoked")
         self._grants.pop((grant.user, grant.project), None)
 
     def _issue(

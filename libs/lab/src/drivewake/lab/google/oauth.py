@@ -7,15 +7,15 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from drivewake.lab.google.errors import OAuthError, bad_token
 from drivewake.lab.google.grants import AccessToken, Client
 from drivewake.lab.google.http import Request, Response, Router
 from drivewake.lab.google.pages import consent_page, error_page
+from drivewake.lab.google.risc import KEY_ID
+from drivewake.lab.google.service_accounts import AUDIENCES, GRANT_TYPE
 from drivewake.lab.google.world import SimulatedGoogle
 
-_KEY_ID = "simulated-google-1"
 _SCOPE_NAMES = {
     "email": "https://www.googleapis.com/auth/userinfo.email",
     "profile": "https://www.googleapis.com/auth/userinfo.profile",
@@ -27,7 +27,6 @@ class OAuthService:
 
     def __init__(self, world: SimulatedGoogle) -> None:
         self._world = world
-        self._key: rsa.RSAPrivateKey | None = None
 
     def mount(self, router: Router) -> None:
         """Add the routes."""
@@ -45,6 +44,7 @@ class OAuthService:
             router.add("GET", path, self.userinfo)
         router.add("GET", "/oauth2/v3/certs", self.certs)
         router.add("GET", "/.well-known/openid-configuration", self.configuration)
+        router.add("GET", "/.well-known/risc-configuration", self.risc)
 
     # --- the browser's part -----------------------------------------------------------
 
@@ -56,7 +56,9 @@ class OAuthService:
         except OAuthError as error:
             page = error_page(error.error, error.description or "")
             return Response.html(page, error.code)
-        accounts = [(u.email, u.name) for u in self._world.state.users.values()]
+        robots = self._world.service_accounts.accounts
+        people = (u for u in self._world.state.users.values() if u.email not in robots)
+        accounts = [(u.email, u.name) for u in people]
         if query.get("prompt") == "none":
             return _back(query, {"error": "interaction_required"})
         if not accounts:
@@ -117,15 +119,17 @@ class OAuthService:
     # --- the server's part ------------------------------------------------------------
 
     def token(self, request: Request) -> Response:
-        """Exchange a code or a refresh token."""
+        """Exchange a code, a refresh token, or a service account's assertion."""
         form = request.form()
+        if form.get("grant_type") == GRANT_TYPE:
+            return self._assertion(request, form.get("assertion", ""))
         client = self._world.grants.authenticate(*_credentials(request, form))
         now_ns = self._world.now_ns()
         kind = form.get("grant_type", "")
         if kind == "refresh_token":
             token = form.get("refresh_token", "")
             access = self._world.grants.refresh(client, token, form.get("scope"), now_ns)
-            return Response.json(self._answer(access, None, None))
+            return Response.json(self._answer(access, None) | self._time_limit(token, now_ns))
         if kind != "authorization_code":
             raise OAuthError("unsupported_grant_type", f"Invalid grant_type: {kind}")
         access, refresh, code = self._world.grants.redeem(
@@ -135,19 +139,32 @@ class OAuthService:
             form.get("code_verifier"),
             now_ns,
         )
-        return Response.json(self._answer(access, refresh.token if refresh else None, code.nonce))
+        answer = self._answer(access, code.nonce)
+        if refresh is not None:
+            answer |= {"refresh_token": refresh.token, **self._time_limit(refresh.token, now_ns)}
+        return Response.json(answer)
 
-    def _answer(
-        self, access: AccessToken, refresh: str | None, nonce: str | None
-    ) -> dict[str, Any]:
+    def _time_limit(self, refresh_token: str, now_ns: int) -> dict[str, int]:
+        left_s = self._world.grants.left_s(refresh_token, now_ns)
+        return {} if left_s is None else {"refresh_token_expires_in": left_s}
+
+    def _assertion(self, request: Request, assertion: str) -> Response:
+        here = f"http://{request.headers.get('host', '127.0.0.1')}"
+        audiences = AUDIENCES | {f"{here}/token", f"{here}/oauth2/v4/token"}
+        accounts, now_ns = self._world.service_accounts, self._world.now_ns()
+        access = accounts.token(assertion, audiences, now_ns)
+        ttl_s = self._world.grants.access_ttl_s
+        return Response.json(
+            {"access_token": access.token, "expires_in": ttl_s, "token_type": "Bearer"}
+        )
+
+    def _answer(self, access: AccessToken, nonce: str | None) -> dict[str, Any]:
         answer: dict[str, Any] = {
             "access_token": access.token,
             "expires_in": self._world.grants.access_ttl_s,
             "scope": " ".join(sorted(access.scopes)),
             "token_type": "Bearer",
         }
-        if refresh is not None:
-            answer["refresh_token"] = refresh
         if "openid" in access.scopes:
             answer["id_token"] = self._id_token(access, nonce)
         return answer
@@ -166,7 +183,7 @@ class OAuthService:
         }
         if nonce is not None:
             claims["nonce"] = nonce
-        return jwt.encode(claims, self._private_key(), "RS256", headers={"kid": _KEY_ID})
+        return jwt.encode(claims, self._world.signing_key(), "RS256", headers={"kid": KEY_ID})
 
     def _claims(self, access: AccessToken) -> dict[str, Any]:
         user = self._world.state.user(access.grant.user)
@@ -181,11 +198,6 @@ class OAuthService:
             claims |= {"family_name": family} if family else {}
         return claims
 
-    def _private_key(self) -> rsa.RSAPrivateKey:
-        if self._key is None:
-            self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        return self._key
-
     def revoke(self, request: Request) -> Response:
         """End the grant of a token."""
         token = request.form().get("token") or request.query.get("token")
@@ -199,7 +211,7 @@ class OAuthService:
         fields = {**request.query, **request.form()}
         if "id_token" in fields:
             try:
-                key = self._private_key().public_key()
+                key = self._world.signing_key().public_key()
                 claims = jwt.decode(
                     fields["id_token"], key, ["RS256"], options={"verify_aud": False}
                 )
@@ -234,8 +246,15 @@ class OAuthService:
 
     def certs(self, _request: Request) -> Response:
         """Return the keys that sign id tokens, as a JWK set."""
-        key = jwt.algorithms.RSAAlgorithm.to_jwk(self._private_key().public_key(), as_dict=True)
-        return Response.json({"keys": [{**key, "kid": _KEY_ID, "alg": "RS256", "use": "sig"}]})
+        key = jwt.algorithms.RSAAlgorithm.to_jwk(
+            self._world.signing_key().public_key(), as_dict=True
+        )
+        return Response.json({"keys": [{**key, "kid": KEY_ID, "alg": "RS256", "use": "sig"}]})
+
+    def risc(self, request: Request) -> Response:
+        """Return the discovery document of cross-account protection."""
+        base = f"http://{request.headers.get('host', '127.0.0.1')}"
+        return Response.json(self._world.security.configuration(base))
 
     def configuration(self, request: Request) -> Response:
         """Return the OpenID discovery document, with this host's endpoints."""
@@ -257,7 +276,7 @@ class OAuthService:
                     "client_secret_basic",
                 ],
                 "code_challenge_methods_supported": ["plain", "S256"],
-                "grant_types_supported": ["authorization_code", "refresh_token"],
+                "grant_types_supported": ["authorization_code", "refresh_token", GRANT_TYPE],
                 "authorization_response_iss_parameter_supported": True,
             }
         )

@@ -60,6 +60,7 @@ async def serve(
         stopping.cancel()
         server.stop()  # type: ignore[no-untyped-call]
         await world.push.close()
+        await world.security.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(serving, 5)
 

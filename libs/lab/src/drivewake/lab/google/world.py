@@ -4,19 +4,24 @@ Tests use it in process; the web application (`app.py`) is a face on it. It is n
 safe: touch it from the loop that serves it (`RunningGoogle.call` does).
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from drivewake.lab.google.activity_book import ActivityBook
 from drivewake.lab.google.faults import Faults
 from drivewake.lab.google.grants import Client, Grants
-from drivewake.lab.google.ledger import ChangeFact, Ledger
+from drivewake.lab.google.keys import derive_key
+from drivewake.lab.google.ledger import ChangeFact, GrantFact, Ledger
 from drivewake.lab.google.model import Change, Group, User
 from drivewake.lab.google.profiles import PROFILES, Profile
 from drivewake.lab.google.push import Push
 from drivewake.lab.google.quota import Quota
+from drivewake.lab.google.risc import SecurityEvents
+from drivewake.lab.google.service_accounts import ServiceAccount, ServiceAccounts
 from drivewake.lab.google.state import DriveState
 
 DEFAULT_CLIENT_ID = "000000000000-simulated.apps.googleusercontent.com"
@@ -52,6 +57,11 @@ class SimulatedGoogle:
         self.state = DriveState(self.options.seed)
         self.ledger = Ledger()
         self.grants = Grants(self.options.seed, self.options.access_ttl_s)
+        self.grants.on_death = self._note_death
+        self.service_accounts = ServiceAccounts(self.grants, self.state.users)
+        self.security = SecurityEvents(
+            self.options.seed, self.options.issuer, self.signing_key, self.ledger, now_ns
+        )
         self.quota = Quota(self.options.profile)
         self.faults = Faults(self.options.seed, self.ledger)
         self.activities = ActivityBook(self.state)
@@ -71,6 +81,30 @@ class SimulatedGoogle:
     def now_ms(self) -> int:
         """Unix milliseconds."""
         return self.now_ns() // 1_000_000
+
+    def signing_key(self) -> rsa.RSAPrivateKey:
+        """Return the key that signs id tokens and security events; the seed decides it."""
+        return derive_key(f"{self.options.seed}/signing")
+
+    def add_service_account(
+        self, name: str, project: str
+    ) -> tuple[ServiceAccount, rsa.RSAPrivateKey]:
+        """Create a service account `name@project`, a principal of its own, with its key.
+
+        Raises InvalidOperationError if it exists.
+        """
+        email = f"{name}@{project}.iam.gserviceaccount.com".lower()
+        user = self.add_user(email, name)
+        key = derive_key(f"{self.options.seed}/{email}")
+        key_id = hashlib.sha256(email.encode()).hexdigest()[:40]
+        account = ServiceAccount(email, user.user_id, project, key_id, key.public_key())
+        self.service_accounts.accounts[email] = account
+        return account, key
+
+    def _note_death(self, user: str, cause: str, tokens: int) -> None:
+        number = self.ledger.next_n
+        fact = GrantFact(number, self.now_ns(), user, cause, tokens)
+        self.ledger.add(fact, "grant", f"grant_{cause}")
 
     def add_user(self, email: str, name: str | None = None) -> User:
         """Create a user. Raises InvalidOperationError if it exists."""
