@@ -3,11 +3,13 @@
 import asyncio
 import signal
 import sys
+from pathlib import Path
 
 import click
 import msgspec
 import uvloop
 
+from drivewake.lab.google.faults import read_scenario
 from drivewake.lab.google.profiles import COSTS, PROFILES, Profile
 from drivewake.lab.google.serve import free_port, serve, tune_gc
 from drivewake.lab.google.world import (
@@ -16,6 +18,10 @@ from drivewake.lab.google.world import (
     Options,
     SimulatedGoogle,
 )
+from drivewake.lab.scenarios.stories import StoryError, read_story, tell
+
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(context_settings={"show_default": True})
@@ -29,9 +35,12 @@ from drivewake.lab.google.world import (
 @click.option("--access-ttl-s", default=3599, help="Life of an access token.")
 @click.option("--issuer", default="https://accounts.google.com", help="`iss` of id tokens.")
 @click.option("--https-only", is_flag=True, help="Refuse plain http push addresses.")
+@click.option("--preencoded-pages", is_flag=True, help="Serve unchanged pages as encoded before.")
 @click.option("--client-id", default=DEFAULT_CLIENT_ID)
 @click.option("--client-secret", default=DEFAULT_CLIENT_SECRET)
 @click.option("--redirect-uri", multiple=True, help="Registered; without any, loopback is taken.")
+@click.option("--scenario", type=FILE, help="Faults on command from the start (TOML).")
+@click.option("--story", type=FILE, multiple=True, help="What people have done before (text).")
 @click.option("--user", multiple=True, help="E-mail address of a user that exists from the start.")
 def main(  # noqa: PLR0913, PLR0917 - one argument an option
     host: str,
@@ -44,16 +53,20 @@ def main(  # noqa: PLR0913, PLR0917 - one argument an option
     access_ttl_s: int,
     issuer: str,
     https_only: bool,
+    preencoded_pages: bool,
     client_id: str,
     client_secret: str,
     redirect_uri: tuple[str, ...],
+    scenario: Path | None,
+    story: tuple[Path, ...],
     user: tuple[str, ...],
 ) -> None:
     """Run a simulated Google: OAuth, Drive v3, push, and a control API under /_sim/."""
-    wanted = {
+    wanted: dict[str, int | None] = {
         "latency_ms": latency_ms,
         "push_delay_ms": push_delay_ms,
         "push_coalesce_ms": push_coalesce_ms,
+        "preencoded_pages": preencoded_pages,
     }
     changed = {name: value for name, value in wanted.items() if value is not None}
     options = Options(
@@ -69,14 +82,37 @@ def main(  # noqa: PLR0913, PLR0917 - one argument an option
     )
     port = port or free_port(host)
     try:
-        uvloop.run(_run(options, host, port))
+        world = SimulatedGoogle(options)
+        prepare(world, scenario, story)
+        uvloop.run(_run(world, host, port))
+    except (ValueError, StoryError) as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
     except OSError as error:
         click.echo(f"Cannot listen on {host}:{port}: {error.strerror or error}", err=True)
         sys.exit(1)
 
 
-async def _run(options: Options, host: str, port: int) -> None:
-    world = SimulatedGoogle(options)
+def prepare(world: SimulatedGoogle, scenario: Path | None, stories: tuple[Path, ...]) -> None:
+    """Let stories happen and put a scenario's faults in force.
+
+    Raises ValueError and StoryError, which name the file.
+    """
+    for path in stories:
+        try:
+            tell(world, read_story(path.read_text("utf-8")))
+        except StoryError as error:
+            raise StoryError(f"{path}: {error}") from error
+    if scenario is not None:
+        try:
+            rules = read_scenario(scenario.read_text("utf-8")).fault
+        except ValueError as error:
+            raise ValueError(f"{scenario}: {error}") from error
+        for rule in rules:
+            world.faults.add(rule, world.now_ns())
+
+
+async def _run(world: SimulatedGoogle, host: str, port: int) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -85,7 +121,7 @@ async def _run(options: Options, host: str, port: int) -> None:
     def announce() -> None:
         tune_gc()
         click.echo(f"simulated Google on http://{host}:{port}")
-        click.echo(describe(options.profile))
+        click.echo(describe(world.options.profile))
 
     await serve(world, host, port, stop, announce)
 

@@ -40,6 +40,7 @@ class Core:
         self._ids = Ids(seed, "drive")
         self._descendants_in_log = descendants_in_log
         self._generated: dict[str, None] = {}
+        self._trashings = 0
         self._ordinal = 0
         self._seq = 0
         self.access = Access()
@@ -68,6 +69,14 @@ class Core:
     def is_generated(self, file_id: str) -> bool:
         """Whether the id was handed out for a file to come."""
         return file_id in self._generated
+
+    @property
+    def stamp(self) -> tuple[int, int]:
+        """Changes whenever a file may look different without a version of its own.
+
+        That is what it inherits: access and the trash.
+        """
+        return self.access.epoch, self._trashings
 
     # --- principals -------------------------------------------------------------------
 
@@ -130,6 +139,7 @@ class Core:
             user.groups = (*user.groups, group)
         group.members = wanted
         self.access.add_principal(group.permission_id, wanted.values())
+        self.access.forget()
         changes: list[Change] = []
         for drive in drives:
             moved = [

@@ -1,7 +1,10 @@
 """`changes.*`: the logs of users and of shared drives, read and watched."""
 
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+import msgspec
 
 from drivewake.lab.google.changelog import ChangeLog, Entry
 from drivewake.lab.google.drive_base import (
@@ -12,9 +15,11 @@ from drivewake.lab.google.drive_base import (
 )
 from drivewake.lab.google.drive_channels import MAX_CHANGES_S, Channels
 from drivewake.lab.google.drive_drives import drive_resource, team_drive_resource
+from drivewake.lab.google.encoded import Encoded
 from drivewake.lab.google.errors import invalid_value
 from drivewake.lab.google.fields import Mask, below, project, wants
 from drivewake.lab.google.gateway import Call, Endpoint
+from drivewake.lab.google.http import Response
 from drivewake.lab.google.ledger import PageFact
 from drivewake.lab.google.model import File, SharedDrive, User
 from drivewake.lab.google.resources import file_resource, rfc3339
@@ -24,6 +29,7 @@ _CHANGE = (
     "changes(kind,removed,file(kind,id,name,mimeType,driveId,teamDriveId),fileId,time,type,"
     "changeType,driveId,teamDriveId,drive(kind,id,name),teamDrive(kind,id,name))"
 )
+_MAX_ENCODED_BYTES = 64 * 2**20
 _SPACES = {"drive", "appDataFolder", "photos"}
 
 
@@ -40,19 +46,32 @@ class _Reader(NamedTuple):
     with_corpus_removals: bool
 
 
+class _Page(NamedTuple):
+    """A page as it is served, and what the ledger notes of it."""
+
+    log: str
+    start: int
+    behind: int
+    versions: tuple[tuple[str, int], ...]
+    response: Response
+
+
 class Changes(DriveBase):
     """Start tokens, pages, channels."""
 
     def __init__(self, world: SimulatedGoogle, channels: Channels) -> None:
         super().__init__(world)
         self._channels = channels
+        self._encoded: Encoded[msgspec.Raw] = Encoded(_MAX_ENCODED_BYTES)
+        self._pages: Encoded[_Page] = Encoded(_MAX_ENCODED_BYTES)
+        self._keeps_pages = world.options.profile.preencoded_pages
 
     def endpoints(self) -> dict[str, Endpoint]:
         """Return what is served, by method id."""
         return {
             "drive.changes.getStartPageToken": Endpoint(self.start_page_token, "read"),
             "drive.changes.list": Endpoint(
-                self.list,
+                self.page,
                 "list",
                 default_fields=f"kind,nextPageToken,newStartPageToken,{_CHANGE}",
                 projects=True,
@@ -68,30 +87,76 @@ class Changes(DriveBase):
             log = self._state.shared_drive(call.user, drive_id).log
         return {"kind": "drive#startPageToken", "startPageToken": str(log.tip)}
 
-    def list(self, call: Call) -> dict[str, Any]:
+    def page(self, call: Call) -> Response:
         """Return changes from a page token on, each as the file is now."""
+        state, asked = self._state, call.request.query_string
+        stamp = (state.seq, state.stamp)
+        held = self._pages.shelf(call.user.email).get(asked) if self._keeps_pages else None
+        if held is not None and held[0] == stamp:
+            page = held[1]
+        else:
+            page = self._page(call)
+            if self._keeps_pages:
+                size = len(page.response.body)
+                self._pages.put(call.user.email, asked, stamp, page, size)
+        ledger = self._world.ledger
+        number, now_ns = ledger.next_n, self._world.now_ns()
+        fact = PageFact(number, now_ns, page.log, page.start, page.behind, page.versions)
+        ledger.add(fact)
+        return page.response
+
+    def _page(self, call: Call) -> _Page:
         reader = self._reader(call)
         start = page_number(call.params["pageToken"])
         entries, following = reader.log.read(start, call.params["pageSize"])
         if not reader.files_too:
             entries = []
-        mask, world = call.mask, self._world
+        mask = call.mask
         shown: dict[str, Any] = {"kind": "drive#changeList"}
         if following is None:
             shown["newStartPageToken"] = str(max(reader.log.tip, start))
         else:
             shown["nextPageToken"] = str(following)
         shown = {k: v for k, v in shown.items() if wants(mask, k)}
-        seen = [(e, self._seen(reader, e)) for e in entries]
-        versions = tuple([(e.file_id, 0 if at is None else at.version) for e, at in seen])
-        behind = following or reader.log.tip
-        number, now_ns = world.ledger.next_n, world.now_ns()
-        world.ledger.add(PageFact(number, now_ns, reader.log.id, start, behind, versions))
+        wanted, fields = below(mask, "changes"), call.request.query.get("fields")
+        versions, changes = self._read(reader, entries, wanted, fields)
         if wants(mask, "changes"):
-            wanted = below(mask, "changes")
-            changes = [self._change(reader, e, at, wanted) for e, at in seen]
-            shown["changes"] = [c for c in changes if c is not None]
-        return shown
+            shown["changes"] = changes
+        behind = following or reader.log.tip
+        return _Page(reader.log.id, start, behind, versions, Response.json(shown))
+
+    def _read(
+        self, reader: _Reader, entries: Sequence[Entry], mask: Mask | None, fields: str | None
+    ) -> tuple[tuple[tuple[str, int], ...], list[Any]]:
+        """Return what the reader is shown of each entry: versions, and changes as JSON.
+
+        What was encoded before is taken while it is still true. A file looks as its version,
+        and the access and the trash of its folders, make it; shortcuts also tell of their
+        targets, drives of their settings: these are made anew.
+        """
+        name = (reader.user.email, reader.drives_too, fields, reader.log.id)
+        shelf, inherited = self._encoded.shelf(name), self._state.stamp
+        versions: list[tuple[str, int]] = []
+        changes: list[Any] = []
+        for entry in entries:
+            at = self._seen(reader, entry)
+            versions.append((entry.file_id, 0 if at is None else at.version))
+            if at is None or reader.my_drive_only or at.is_root or at.more.target_id is not None:
+                change: Any = self._change(reader, entry, at, mask)
+                if change is not None:
+                    changes.append(change)
+                continue
+            stamp = (at.version, inherited)
+            held = shelf.get(entry.seq)
+            if held is not None and held[0] == stamp:
+                changes.append(held[1])
+                continue
+            change = self._change(reader, entry, at, mask)
+            if change is not None:
+                text = msgspec.json.encode(change)
+                changes.append(msgspec.Raw(text))
+                self._encoded.put(name, entry.seq, stamp, changes[-1], len(text))
+        return tuple(versions), changes
 
     def watch(self, call: Call) -> dict[str, Any]:
         """Open a push channel on a log."""

@@ -18,7 +18,7 @@ _JSON = b"application/json; charset=UTF-8"
 class Request:
     """One HTTP request, read wholly. Header names are lower case."""
 
-    __slots__ = ("body", "headers", "method", "path", "path_params", "query", "query_string")
+    __slots__ = ("_query", "body", "headers", "method", "path", "path_params", "query_string")
 
     def __init__(
         self, method: str, path: str, query_string: str, headers: dict[str, str], body: bytes
@@ -26,10 +26,17 @@ class Request:
         self.method = method
         self.path = path
         self.query_string = query_string
-        self.query: dict[str, str] = dict(parse_qsl(query_string, keep_blank_values=True))
+        self._query: dict[str, str] | None = None
         self.headers = headers
         self.body = body
         self.path_params: dict[str, str] = {}
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The parameters of the query; the last of a name wins."""
+        if self._query is None:
+            self._query = dict(parse_qsl(self.query_string, keep_blank_values=True))
+        return self._query
 
     @property
     def origin(self) -> str:

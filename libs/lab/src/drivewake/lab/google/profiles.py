@@ -40,6 +40,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     push_attempts: int = 6
     push_retry_base_ms: int = 1000
     push_timeout_ms: int = 10_000
+    preencoded_pages: bool = False
 
 
 PROFILES = {

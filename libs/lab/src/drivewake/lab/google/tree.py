@@ -159,6 +159,7 @@ class Tree(Core):
         if file.explicitly_trashed == trashed:
             return []
         file.explicitly_trashed = trashed
+        self._trashings += 1
         if file.drive is not None:
             extras = file.extend()
             extras.trashed_ms = now_ns // 1_000_000 if trashed else None
