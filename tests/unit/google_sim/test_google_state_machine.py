@@ -23,6 +23,7 @@ from drivewake.lab.google.state import DriveState
 PEOPLE = ("a@x.example", "b@x.example", "c@y.example")
 WRITER, FILE_ORGANIZER, ORGANIZER, OWNER = 3, 4, 5, 6
 people = st.sampled_from(PEOPLE)
+mostly = st.sampled_from([True, True, False])
 actors = st.sampled_from(["", "", *PEOPLE])
 """Somebody, or, empty, whoever owns the file: most of what people try is theirs to do."""
 

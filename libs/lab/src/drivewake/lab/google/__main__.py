@@ -20,7 +20,6 @@ from drivewake.lab.google.world import (
 )
 from drivewake.lab.scenarios.stories import StoryError, read_story, tell
 
-
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 

@@ -26,6 +26,8 @@ from drivewake.lab.google.model import (
 )
 
 _MAX_GENERATED = 100_000
+_TOLD = frozenset({"create", "content", "rename", "metadata", "move", "move+rename", "delete"})
+"""Kinds of changes that are in the logs of all who see a file of My Drive by name."""
 _NO_KEYS: Mapping[str, str] = {}
 
 
@@ -41,6 +43,8 @@ class Core:
         self._descendants_in_log = descendants_in_log
         self._generated: dict[str, None] = {}
         self._trashings = 0
+        self.untold = 0
+        """Counts changes that somebody can see, whose log may not tell of them."""
         self._ordinal = 0
         self._seq = 0
         self.access = Access()
@@ -289,9 +293,12 @@ class Core:
         the drive that the file was in before, `also` are users who would not be found here.
         """
         drive = file.drive
+        if kind not in _TOLD or ANYONE in grants or any(k[:7] == "domain:" for k in grants):
+            self.untold += 1
         if drive is None:
             audience = self.access.audience(grants)
         else:
+            self.untold += 1
             audience = self.access.audience(k for k in file.shares or () if k in grants)
             also = (*also, *(() if actor is None else (actor,)))
         if file.extras is not None and ANYONE in grants:
@@ -314,6 +321,7 @@ class Core:
     ) -> Change:
         """Put a shared drive at the tail of its own log and of those of some users."""
         drive.root.version += 1
+        self.untold += 1
         logs = [*(u.log for u in users), drive.log]
         at_ms = now_ns // 1_000_000
         version = drive.root.version

@@ -49,7 +49,7 @@ class _Reader(NamedTuple):
 class _Page(NamedTuple):
     """A page as it is served, and what the ledger notes of it."""
 
-    log: str
+    log: ChangeLog
     start: int
     behind: int
     versions: tuple[tuple[str, int], ...]
@@ -75,6 +75,7 @@ class Changes(DriveBase):
                 "list",
                 default_fields=f"kind,nextPageToken,newStartPageToken,{_CHANGE}",
                 projects=True,
+                again=self.again,
             ),
             "drive.changes.watch": Endpoint(self.watch, "other"),
         }
@@ -87,21 +88,30 @@ class Changes(DriveBase):
             log = self._state.shared_drive(call.user, drive_id).log
         return {"kind": "drive#startPageToken", "startPageToken": str(log.tip)}
 
+    def again(self, user: User, query: str) -> Response | None:
+        """Serve a page as it was served before, while nothing can have changed on it."""
+        held = self._pages.shelf(user.email).get(query)
+        if held is None or held[0] != self._page_stamp(held[1].log):
+            return None
+        return self._note(held[1])
+
     def page(self, call: Call) -> Response:
         """Return changes from a page token on, each as the file is now."""
-        state, asked = self._state, call.request.query_string
-        stamp = (state.seq, state.stamp)
-        held = self._pages.shelf(call.user.email).get(asked) if self._keeps_pages else None
-        if held is not None and held[0] == stamp:
-            page = held[1]
-        else:
-            page = self._page(call)
-            if self._keeps_pages:
-                size = len(page.response.body)
-                self._pages.put(call.user.email, asked, stamp, page, size)
+        page = self._page(call)
+        stamp, size = self._page_stamp(page.log), len(page.response.body)
+        self._pages.put(call.user.email, call.request.query_string, stamp, page, size)
+        return self._note(page)
+
+    def _page_stamp(self, log: ChangeLog) -> tuple[int, ...]:
+        """Return what a page of a log depends on: the log, and what enters no log."""
+        if self._keeps_pages:
+            return (log.tip,)
+        return (log.tip, self._state.untold, *self._state.stamp)
+
+    def _note(self, page: _Page) -> Response:
         ledger = self._world.ledger
         number, now_ns = ledger.next_n, self._world.now_ns()
-        fact = PageFact(number, now_ns, page.log, page.start, page.behind, page.versions)
+        fact = PageFact(number, now_ns, page.log.id, page.start, page.behind, page.versions)
         ledger.add(fact)
         return page.response
 
@@ -123,7 +133,7 @@ class Changes(DriveBase):
         if wants(mask, "changes"):
             shown["changes"] = changes
         behind = following or reader.log.tip
-        return _Page(reader.log.id, start, behind, versions, Response.json(shown))
+        return _Page(reader.log, start, behind, versions, Response.json(shown))
 
     def _read(
         self, reader: _Reader, entries: Sequence[Entry], mask: Mask | None, fields: str | None

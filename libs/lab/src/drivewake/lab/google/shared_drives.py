@@ -89,6 +89,7 @@ class SharedDrives(Core):
     def hide_drive(self, actor: User, drive_id: str, *, hidden: bool) -> SharedDrive:
         """Take a drive out of the actor's default view, or back in. Raises DriveMissingError."""
         drive = self.shared_drive(actor, drive_id)
+        self.untold += 1
         actor.hidden_drives = (actor.hidden_drives | {drive_id}) - (set() if hidden else {drive_id})
         return drive
 

@@ -214,6 +214,7 @@ class Tree(Core):
         extras = file.extend()
         extras.starred_by = extras.starred_by ^ {actor.email}
         file.version += 1
+        self.untold += 1
         kind = "star" if starred else "unstar"
         at_ms = now_ns // 1_000_000
         return self._write(file.id, file.version, kind, actor, now_ns, [actor.log], None, at_ms)
@@ -228,6 +229,7 @@ class Tree(Core):
             return None
         file.extend().openers[actor.email] = actor
         actor.opened[file.id] = file
+        self.untold += 1
         at_ms = now_ns // 1_000_000
         return self._write(file.id, file.version, "open", actor, now_ns, [actor.log], None, at_ms)
 

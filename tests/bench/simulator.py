@@ -1,0 +1,219 @@
+"""How fast the simulated Google serves changes.list, against a bare ASGI server.
+
+    just bench simulator [--rounds 5] [--seconds 3] [--json FILE]
+
+Both answer the same bytes with the same headers, from the same server program, each in a
+process of its own that one client asks over eight connections. `changes_vs_asgi` reads pages
+of 100 changes as a connector asks for them, `changes_preencoded_vs_asgi` with pages that are
+kept encoded. `seed_files_s` is how many files a second are created in process.
+"""
+
+import asyncio
+import contextlib
+import multiprocessing
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+from urllib.parse import quote, urlsplit
+
+import click
+import httpx
+import uvloop
+from granian.constants import Interfaces
+from granian.server.embed import Server
+
+from drivewake.lab import bench
+from drivewake.lab.google import Options, SimulatedGoogle, start_google_process
+from drivewake.lab.google.http import Response, send_response
+from drivewake.lab.google.serve import free_port
+
+ALICE = "alice@example.com"
+CONNECTIONS = 8
+FIELDS = (
+    "nextPageToken,newStartPageToken,changes(changeType,time,removed,fileId,driveId,file(id,name,"
+    "mimeType,parents,driveId,version,createdTime,modifiedTime,trashed,md5Checksum,sha256Checksum,"
+    "size,headRevisionId,owners(emailAddress,permissionId),lastModifyingUser(emailAddress),shared))"
+)
+PATH = f"/drive/v3/changes?pageToken=1&pageSize=100&fields={quote(FIELDS)}"
+
+
+class _Connection(asyncio.Protocol):
+    """Asks again as soon as an answer is complete; counts answers."""
+
+    def __init__(self, request: bytes) -> None:
+        self._request = request
+        self._missing = 0
+        self._head = b""
+        self.answers = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        if self._missing == 0:
+            self._head += data
+            head, end, body = self._head.partition(b"\r\n\r\n")
+            if not end:
+                return
+            length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+            assert head.startswith(b"HTTP/1.1 200"), head
+            self._head, self._missing = b"", int(length)
+            data = body
+        self._missing -= len(data)
+        if self._missing == 0:
+            self.answers += 1
+            self._transport.write(self._request)
+
+
+async def _rate(base_url: str, headers: dict[str, str], seconds: float) -> float:
+    """Return answers a second."""
+    where = urlsplit(base_url)
+    lines = [f"GET {PATH} HTTP/1.1", f"Host: {where.netloc}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    request = ("\r\n".join(lines) + "\r\n\r\n").encode()
+    loop = asyncio.get_running_loop()
+    opened = [
+        await loop.create_connection(
+            lambda: _Connection(request), where.hostname or "", where.port or 80
+        )
+        for _ in range(CONNECTIONS)
+    ]
+    await asyncio.sleep(0.3)
+    before, started_s = sum(c.answers for _, c in opened), time.perf_counter()
+    await asyncio.sleep(seconds)
+    answers = sum(c.answers for _, c in opened) - before
+    taken_s = time.perf_counter() - started_s
+    for transport, _ in opened:
+        transport.abort()
+    return answers / taken_s
+
+
+def _serve_bare(port: int, body: bytes) -> None:
+    """Serve the same bytes to whoever asks, from the same server program."""
+    kind = (b"content-type", b"application/json; charset=UTF-8")
+    fresh = (b"cache-control", b"no-cache, no-store, max-age=0")
+    response = Response(body, 200, (kind, fresh))
+
+    async def app(scope: dict[str, object], receive: object, send: object) -> None:
+        if scope["type"] == "http":
+            await receive()  # type: ignore[operator]
+            await send_response(response, send)
+
+    server = Server(
+        app,
+        address="127.0.0.1",
+        port=port,
+        interface=Interfaces.ASGINL,
+        websockets=False,
+        log_enabled=False,
+        backlog=1024,
+    )
+    uvloop.run(server.serve())
+
+
+@contextlib.contextmanager
+def _bare(body: bytes) -> Iterator[str]:
+    port = free_port()
+    process = multiprocessing.get_context("spawn").Process(target=_serve_bare, args=(port, body))
+    process.start()
+    base_url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(500):
+            try:
+                httpx.get(base_url)
+                break
+            except httpx.HTTPError:
+                time.sleep(0.02)
+        yield base_url
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _seeded(base_url: str) -> tuple[dict[str, str], bytes]:
+    """Create what there is to read; return the header to read it with, and the page."""
+    with httpx.Client(base_url=base_url) as control:
+        for batch in range(4):
+            actions = [
+                {"op": "create_file", "name": f"file {batch} {n}.txt", "content": "aGVsbG8="}
+                for n in range(50)
+            ]
+            body = {"actor": ALICE, "actions": actions}
+            control.post("/_sim/actions", json=body).raise_for_status()
+        token = control.post("/_sim/tokens", json={"email": ALICE}).json()["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        page = control.get(PATH, headers=headers).raise_for_status().content
+    return headers, page
+
+
+def _seed_rate(files: int) -> float:
+    """Return files created a second, in process, a hundred to a folder."""
+    world = SimulatedGoogle(Options(users=(ALICE,)))
+    state, alice, now_ns = world.state, world.state.user(ALICE), world.now_ns()
+    started_s = time.perf_counter()
+    for number in range(files):
+        if number % 100 == 0:
+            change = state.create(alice, f"folder {number}", "root", now_ns)
+            folder = change.file_id
+        else:
+            data = b"%d" % number
+            change = state.create(
+                alice, f"file {number}", folder, now_ns, mime_type="text/plain", data=data
+            )
+        world.record((change,))
+    return files / (time.perf_counter() - started_s)
+
+
+@click.command()
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--seconds", default=3.0, show_default=True)
+@click.option("--files", default=20_000, show_default=True, help="For seed_files_s.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path))
+def main(rounds: int, seconds: float, files: int, json_path: Path | None) -> None:
+    """Measure changes.list of 100 entries against a bare ASGI server, in turn."""
+    users = ("--user", ALICE, "--quota", "relaxed")
+    with (
+        start_google_process(users) as ours,
+        start_google_process((*users, "--preencoded-pages")) as preencoded,
+    ):
+        headers, page = _seeded(ours.base_url)
+        kept_headers, _ = _seeded(preencoded.base_url)
+        with _bare(page) as bare:
+            figures = bench.in_turn(
+                rounds,
+                {
+                    "asgi": lambda: uvloop.run(_rate(bare, headers, seconds)),
+                    "changes": lambda: uvloop.run(_rate(ours.base_url, headers, seconds)),
+                    "changes_preencoded": lambda: uvloop.run(
+                        _rate(preencoded.base_url, kept_headers, seconds)
+                    ),
+                    "seed": lambda: _seed_rate(files),
+                },
+                lambda line: click.echo(line, err=True),
+            )
+    medians = {name: bench.median(values) for name, values in figures.items()}
+
+    def row(name: str, figure: str) -> bench.Row:
+        value = medians[figure]
+        ratio = value / medians["asgi"]
+        return bench.Row(row=name, value=value, unit="pages/s", ratio=ratio, to="asgi")
+
+    report = bench.Report(
+        name="simulator",
+        machine=bench.machine(),
+        versions=bench.versions("granian", "msgspec", "uvloop"),
+        rows=[
+            bench.Row(row="asgi", value=medians["asgi"], unit="pages/s"),
+            row("changes_vs_asgi", "changes"),
+            row("changes_preencoded_vs_asgi", "changes_preencoded"),
+            bench.Row(row="page_bytes", value=len(page), unit="bytes"),
+            bench.Row(row="seed_files_s", value=medians["seed"], unit="files/s"),
+        ],
+    )
+    bench.publish(report, json_path)
+
+
+if __name__ == "__main__":
+    main()
