@@ -335,7 +335,7 @@ def test_a_file_with_a_mistake_stops_the_start(
     path = tmp_path / "wrong"
     path.write_text(text, "utf-8")
     command_line = [sys.executable, "-m", "drivewake.lab.google", option, str(path)]
-    done = subprocess.run(command_line, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command_line, capture_output=True, text=True, check=False)
 
     assert 2 == done.returncode
     assert str(path) in done.stderr

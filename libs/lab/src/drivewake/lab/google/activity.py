@@ -1,8 +1,9 @@
 """Drive Activity v2: `POST /v2/activity:query`, answered from the book of activities.
 
 Google says that the order is newest first only by example, and that `pageSize` is what the
-server attempts to reach; here pages have that many or up to two more. Not documented, and therefore to be survived either way: an ancestor's history holds what happened
-while an item was below it (and its leaving); an unknown item is 404; the page is at most 200.
+server attempts to reach; here pages have that many or up to two more. Not documented, and to
+be survived either way: an ancestor's history holds what happened while an item was below it
+(and its leaving); an unknown item is 404; the page is at most 200.
 """
 
 import base64

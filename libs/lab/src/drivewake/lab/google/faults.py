@@ -100,6 +100,11 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fault: tuple[Rule, ...] = ()
 
 
+def read_scenario(text: str) -> Scenario:
+    """Read a scenario file. Raises ValueError saying where it is wrong."""
+    return msgspec.toml.decode(text, type=Scenario)
+
+
 class Armed:
     """A rule in force: how often it was looked at and how often it hit."""
 
