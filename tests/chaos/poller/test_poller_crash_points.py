@@ -7,13 +7,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
+from poller_stage import Stage, check_framed
 
 from drivewake.contracts.subjects import Bucket, Consumer
 from drivewake.lab.google.actions import CreateFile, Delete, Update
 from drivewake.runtime.bus import Delivery, KeyValue, Puller
 from drivewake.runtime.nats import NatsBus
-
-from poller_stage import Stage, check_framed  # type: ignore[import-not-found] # isort: skip
 
 
 class Fuse:

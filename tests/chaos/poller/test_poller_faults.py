@@ -9,6 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from poller_stage import (
+    SLEEPY,
+    Person,
+    Stage,
+    check_framed,
+    open_stage,
+)
 
 from drivewake.contracts.subjects import Bucket
 from drivewake.lab.google.actions import CreateFile, Update
@@ -16,14 +23,6 @@ from drivewake.lab.google.serve import RunningGoogle
 from drivewake.lab.servers import NatsServer
 from drivewake.runtime.bus import KeyValue
 from drivewake.runtime.nats import NatsBus
-
-from poller_stage import (  # type: ignore[import-not-found] # isort: skip
-    SLEEPY,
-    Person,
-    Stage,
-    check_framed,
-    open_stage,
-)
 
 
 @pytest.fixture
@@ -160,7 +159,7 @@ async def test_frozen_poller_is_fenced(stage: Stage) -> None:
     person.act(CreateFile(name=f"{person.connection}-1", content=b"x"))
     await person.signal()
     await frozen.reached.wait()
-    old = await person.record()
+    old = await person.known()
     assert old.owner
 
     await stage.poller(**SLEEPY | {"reconcile_s": 0.2})
@@ -169,7 +168,7 @@ async def test_frozen_poller_is_fenced(stage: Stage) -> None:
     frozen.armed = frozen.frozen = False
     frozen.thaw.set()
     await asyncio.sleep(0.5)
-    after = await person.record()
+    after = await person.known()
     assert int(old.cursor) < int(ahead.cursor) <= int(after.cursor)
     await person.signal()
     await person.caught_up()

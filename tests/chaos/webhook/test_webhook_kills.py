@@ -6,12 +6,11 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import msgspec
 import pytest
-from webhook_world import TENANT, provisioned  # conftest.py puts it there
+from webhook_world import TENANT, World, provisioned
 
 from drivewake.contracts import subjects
 from drivewake.contracts.records import ChannelRecord
@@ -21,7 +20,6 @@ from drivewake.lab.servers import ManagedProcess, NatsServer, free_port
 from drivewake.webhook.tokens import Subject
 
 pytestmark = pytest.mark.slow
-World = Any  # of the integration tests' conftest.py
 LOGS = 20
 CLIENTS = 16
 

@@ -40,7 +40,7 @@ def token(google: RunningGoogle, scope: str = SCOPE) -> AccessToken:
         world = google.world
         client = world.grants.clients[world.options.client_id]
         user = world.state.user(ANN)
-        return world.grants.issue(client, user.email, [scope], world.now_ns()).token
+        return world.grants.issue(client, user.email, (scope,), world.now_ns()).token
 
     return AccessToken(google.call(issue), tenant="acme", connection="ann", id="t1", expires_at=NOW)
 

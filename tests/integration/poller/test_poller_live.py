@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from poller_stage import SLEEPY, Stage, check_framed
 
 from drivewake.contracts import subjects
 from drivewake.contracts.dead import decode_dead
@@ -15,8 +16,6 @@ from drivewake.contracts.records import ChannelRecord
 from drivewake.contracts.rpc import Refusal
 from drivewake.lab.google.actions import CreateFile, Delete, Trash, Update
 from drivewake.runtime.bus import Message
-
-from poller_stage import SLEEPY, Stage, check_framed  # type: ignore[import-not-found] # isort: skip
 
 
 def new_file(name: str) -> CreateFile:
@@ -102,7 +101,7 @@ async def test_two_pollers_share_logs_without_harm(stage: Stage) -> None:
     for n in range(30):
         person.act(new_file(f"{person.connection}{n}"))
         await person.signal()
-        record = await person.record()
+        record = await person.known()
         cursors.append(int(record.cursor))
     await person.caught_up()
     assert sorted(cursors) == cursors
@@ -126,7 +125,7 @@ async def test_connection_that_ends_stops_at_once_and_resumes_without_loss(
     await person.signal()
     await asyncio.sleep(0.7)
     assert calls == stage.requests("drive.changes.list", person)
-    assert stopped.cursor == (await person.record()).cursor
+    assert stopped.cursor == (await person.known()).cursor
 
     await person.connect("active")
     await person.caught_up()
@@ -174,8 +173,9 @@ async def test_lost_cursor_is_a_recorded_gap(stage: Stage) -> None:
     opened, closed = of_one[2], of_one[5]
     assert opened.gap == closed.gap != ""
     assert opened.missing_from is not None
+    assert opened.missing_to is not None
     assert opened.missing_from < opened.missing_to
-    assert "" == (await person.record()).gap
+    assert "" == (await person.known()).gap
     assert 16 * 6 == len(facts)
 
 
@@ -201,6 +201,7 @@ async def test_auth_that_refuses_stops_the_calls(stage: Stage) -> None:
     record = await person.until(lambda record: record.failures > 0)
     assert "not_active" in record.last_error
     assert 0 == stage.requests("drive.changes.getStartPageToken", person)
+    assert record.next_poll_at is not None
     wait = record.next_poll_at - dt.datetime.now(dt.UTC)
     assert wait > dt.timedelta(minutes=10)
 

@@ -8,12 +8,11 @@ import datetime as dt
 from typing import Any
 
 import pytest
+from webhook_world import World
 
 from drivewake.contracts.records import ChannelRecord
 from drivewake.lab.servers import free_port
 from drivewake.webhook.tokens import Subject
-
-World = Any  # the fixture of conftest.py
 
 
 class Target:

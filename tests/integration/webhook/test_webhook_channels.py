@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+
+from webhook_world import World
 
 from drivewake.contracts import subjects
 from drivewake.contracts.rpc import Refusal
 from drivewake.lab.google.serve import RunningGoogle
-
-World = Any  # the fixture of conftest.py
 
 
 def open_channels(google: RunningGoogle, connection: str) -> set[str]:
@@ -149,6 +148,7 @@ async def test_an_orphan_is_stopped_at_google(world: World) -> None:
     subject = await world.connection("ida@example.com")
     bucket = await world.bus.key_value(subjects.CHANNELS)
     entry = await bucket.get(record.channel)
+    assert entry is not None
     await bucket.delete(record.channel, revision=entry.revision)
     await world.log(subject, paused=True)
     process.start()
@@ -161,7 +161,7 @@ async def test_an_orphan_is_stopped_at_google(world: World) -> None:
 
 async def test_a_missing_scope_is_reported_to_auth(world: World) -> None:
     """What Google says of a grant reaches auth, which alone decides about the connection."""
-    world.scopes = ["https://www.googleapis.com/auth/userinfo.email"]
+    world.scopes = ("https://www.googleapis.com/auth/userinfo.email",)
     world.webhook().start()
     subject = await world.connection("jan@example.com")
     await world.log(subject)

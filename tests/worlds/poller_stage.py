@@ -10,12 +10,13 @@ import asyncio
 import base64
 import contextlib
 import datetime as dt
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import nacl.public
+import pytest
 
 from drivewake.contracts import subjects
 from drivewake.contracts.connections import CONNECTION_TYPE, CONNECTIONS, Connection, Status
@@ -26,7 +27,7 @@ from drivewake.contracts.records import LogRecord
 from drivewake.contracts.rpc import Refusal, ReportReply, ReportRequest, TokenReply, TokenRequest
 from drivewake.contracts.signals import Reason, Signal, signal_message
 from drivewake.lab.google.actions import Action, Batch, apply
-from drivewake.lab.google.serve import RunningGoogle
+from drivewake.lab.google.serve import RunningGoogle, start_google
 from drivewake.lab.servers import ManagedProcess, free_port
 from drivewake.poller.app import assemble, google
 from drivewake.poller.buckets import BusLogs
@@ -48,7 +49,11 @@ QUICK = {
     "overdue_s": 0.5,
     "lease_s": 2.0,
 }
-SLEEPY = QUICK | {"interval_floor_s": 300.0, "interval_ceiling_s": 300.0, "overdue_s": 600.0}
+SLEEPY: dict[str, Any] = QUICK | {
+    "interval_floor_s": 300.0,
+    "interval_ceiling_s": 300.0,
+    "overdue_s": 600.0,
+}
 """Timers that never fire within a test."""
 
 
@@ -127,8 +132,14 @@ class Person:
         subject = subjects.signal(TENANT, self.connection, self.log)
         await self.stage.bus.publish(Message(subject=subject, data=body))
 
+    async def known(self) -> LogRecord:
+        """Return the log record, which must be there."""
+        record = await self.record()
+        assert record is not None
+        return record
+
     async def record(self) -> LogRecord | None:
-        """Return the log record."""
+        """Return the log record, None before its first."""
         entry = await self.stage.logs.get(self.key)
         return None if entry is None else msgspec.json.decode(entry.value or b"", type=LogRecord)
 
@@ -415,3 +426,19 @@ async def open_stage(
 
 
 __all__ = ["QUICK", "SLEEPY", "NotFoundError", "Person", "Stage", "check_framed", "open_stage"]
+
+
+@pytest.fixture(scope="session")
+def poller_google() -> Iterator[RunningGoogle]:
+    """A simulated Google for all tests of a worker; each makes its own people."""
+    with start_google() as running:
+        yield running
+
+
+@pytest.fixture
+async def stage(
+    nats_url: str, prefix: str, poller_google: RunningGoogle, tmp_path: Path
+) -> AsyncIterator[Stage]:
+    """A provisioned broker, auth's stand-in, and a Google to make people in."""
+    async with open_stage(nats_url, prefix, poller_google, tmp_path) as one:
+        yield one
