@@ -30,10 +30,9 @@ def key(control: httpx.Client) -> dict[str, Any]:
 
 def credentials(key: dict[str, Any], scope: str, subject: str | None = None) -> Any:  # noqa: ANN401
     """Return what Google's client makes of the key file."""
-    made = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
+    return service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
         key, scopes=[scope], subject=subject
     )
-    return made
 
 
 def refresh(found: Any) -> str:  # noqa: ANN401 - Google's client has no types
