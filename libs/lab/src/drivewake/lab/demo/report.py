@@ -28,7 +28,7 @@ def figures(outcome: Outcome, stack: Stack, *, push: bool) -> Iterator[tuple[str
     )
     for name, process in stack.processes.items():
         started, peak = stack.rss_at_start_bytes[name] // MIB, process.peak_rss_bytes() // MIB
-        yield f"memory of {name}", f"{started} MiB at the start, peak {peak} MiB"
+        yield f"memory of {name}", f"{started} MiB at the start, {peak} MiB at the peak"
 
 
 def how_to_look(stack: Stack) -> Iterator[str]:

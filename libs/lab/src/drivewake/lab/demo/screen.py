@@ -9,7 +9,6 @@ import msgspec
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
 from drivewake.lab.demo.verdict import Line
@@ -69,19 +68,19 @@ class Screen:
                 await asyncio.sleep(FRAME_S)
 
     def verdict(self, lines: Sequence[Line]) -> None:
-        """Print the verdict table."""
-        table = Table(box=None, padding=(0, 2), show_header=False)
+        """Print the verdict, a line a claim."""
+        width = max(len(line.claim) for line in lines)
         for line in lines:
             mark = Text("✓", style="green") if line.holds else Text("✗", style="red bold")
-            table.add_row(mark, Text(line.claim), Text(line.detail, style="dim"))
-        self.console.print(table)
+            claim = Text(f" {line.claim:<{width}}  ")
+            self.console.print(Text("  ") + mark + claim + Text(line.detail, style="dim"))
 
     def figures(self, rows: Iterable[tuple[str, str]]) -> None:
         """Print names and figures."""
-        table = Table(box=None, padding=(0, 2), show_header=False)
-        for name, value in rows:
-            table.add_row("", Text(name), Text(value, style="cyan"))
-        self.console.print(table)
+        known = list(rows)
+        width = max(len(name) for name, _ in known)
+        for name, value in known:
+            self.console.print(Text(f"    {name:<{width}}  ") + Text(value, style="cyan"))
 
 
 def status(progress: Progress) -> str:
