@@ -75,7 +75,7 @@ def test_a_history_flows_through_and_every_check_holds(
     """With push, without, and with every process killed once: the verdict is the same."""
     done = _demo(surroundings, "--git", str(history), *mode)
     assert 0 == done.returncode, done.stdout + done.stderr
-    assert "All 6 checks hold." in done.stdout
+    assert "All 8 checks hold." in done.stdout
     assert "0 lost" in done.stdout
     if "--crash" in mode:
         assert 6 == done.stdout.count("SIGKILL")

@@ -108,7 +108,6 @@ def test_it_provisions_migrates_starts_is_ready_and_stops(
     assert [] == [name for name, value in told.secrets.items() if value in log]
 
 
-@pytest.mark.xfail(strict=True, reason="the services offer no console scripts yet")
 @pytest.mark.parametrize("service", MISSING)
 def test_its_console_script_is_the_same_command(
     service: str, alone: Callable[[str], Environment], given: Callable[..., Any]

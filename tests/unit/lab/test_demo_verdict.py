@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from drivewake.lab.demo.google import Ledger
 from drivewake.lab.demo.verdict import Evidence, Fact, Seen, account, judge, percentiles_ms
 
 MS = 1_000_000
@@ -43,6 +44,8 @@ def test_a_run_without_fault_passes_every_line() -> None:
         ({"facts": [*GOOD.facts, Fact("g", 1, 3)]}, "every fact accounted for"),
         ({"taken": {("f", 2)}}, "every fact accounted for"),
         ({"facts": [*GOOD.facts, Fact("f", 4, 3, removed=True)]}, "every fact accounted for"),
+        ({"jumps": 1}, "the log was read without a jump"),
+        ({"stored": [*GOOD.stored, _seen(3, 3)]}, "no fact under two ids"),
         ({"stored": [*GOOD.stored, GOOD.stored[0]]}, "no event twice in store"),
         ({"downstream": [*GOOD.downstream, GOOD.downstream[0]]}, "no event twice in downstream"),
         ({"downstream": GOOD.downstream[:1]}, "downstream = store, same order"),
@@ -80,3 +83,31 @@ def test_delay_is_measured_where_the_version_itself_arrived() -> None:
     """Coalesced versions do not count; the first arrival of a version does."""
     assert (10.0, 10.0, 2) == percentiles_ms(GOOD.facts, GOOD.downstream)
     assert (0.0, 0.0, 0) == percentiles_ms(GOOD.facts, [])
+
+
+def _page(start: int, following: int, *entries: tuple[str, int]) -> dict[str, object]:
+    return {"type": "page", "log": "me", "start": start, "next": following, "entries": entries}
+
+
+def _ledger(*pages: dict[str, object]) -> Ledger:
+    ledger = Ledger("me")
+    ledger.add(pages)
+    return ledger
+
+
+def test_a_page_is_taken_when_the_reader_asks_on_from_its_end() -> None:
+    """The last page is not taken yet; the one before it is."""
+    assert {("f", 1)} == _ledger(_page(1, 3, ("f", 1)), _page(3, 4, ("f", 2))).taken()
+
+
+def test_a_page_that_a_crash_read_again_was_not_taken() -> None:
+    """Killed before publishing 1→3, the reader found 1→4 and went on from 4."""
+    pages = [_page(1, 3, ("f", 10)), _page(1, 4, ("f", 11)), _page(4, 4)]
+    assert {("f", 11)} == _ledger(*pages).taken()
+    assert 0 == _ledger(*pages).jumps()
+
+
+def test_a_fresh_start_token_in_the_middle_is_a_jump() -> None:
+    """Whoever goes on from a place that no page led to has skipped what is between."""
+    assert 1 == _ledger(_page(1, 3), _page(50, 51)).jumps()
+    assert 0 == _ledger(_page(1, 3), _page(3, 9), _page(9, 9), _page(9, 12)).jumps()

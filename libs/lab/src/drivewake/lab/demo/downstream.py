@@ -35,14 +35,16 @@ def seen(event: Event, at_ns: int = 0) -> Seen:
 
 
 def gap_of(event: Event) -> tuple[int, int] | None:
-    """Return the interval of a recorded gap in nanoseconds since 1970, None of other events."""
+    """Return the interval of a recorded gap in nanoseconds since 1970.
+
+    None of other events, and of a gap without both bounds: it accounts for nothing.
+    """
     if not isinstance(event.data, GapOpened):
         return None
     start, end = event.data.missing_from, event.data.missing_to
-    return (
-        int(start.timestamp() * 1e9) if start else 0,
-        int(end.timestamp() * 1e9) if end else time.time_ns(),
-    )
+    if start is None or end is None:
+        return None
+    return int(start.timestamp() * 1e9), int(end.timestamp() * 1e9)
 
 
 def headline(event: Event) -> str:

@@ -76,21 +76,19 @@ class Google:
 class Ledger:
     """Facts of one change log, and what of it the reader took.
 
-    A page is taken when the reader asked on from where it ended: until then a crash may read
-    it again, and find other entries in it.
+    A page is taken when the reader later asks on from where that page ended: until then a
+    crash may read it again, and find other entries in it.
     """
 
     def __init__(self, log: str) -> None:
         self._log = log
         self._pages: list[tuple[int, int, list[tuple[str, int]]]] = []
-        self._asked_from = 0
         self.facts: list[Fact] = []
 
     def add(self, facts: Sequence[dict[str, Any]]) -> None:
         """Take in facts as the ledger exports them."""
         for fact in facts:
             if fact["type"] == "page" and fact["log"] == self._log:
-                self._asked_from = max(self._asked_from, fact["start"])
                 entries = [(file, version) for file, version in fact["entries"]]
                 self._pages.append((fact["start"], fact["next"], entries))
             elif fact["type"] == "change" and self._log in fact["logs"]:
@@ -105,12 +103,26 @@ class Ledger:
 
     def taken(self) -> set[tuple[str, int]]:
         """Return each (file, version) that Google will not tell of again."""
-        return {
-            entry
-            for _, following, entries in self._pages
-            if following <= self._asked_from
-            for entry in entries
-        }
+        asked_later: set[int] = set()
+        taken: set[tuple[str, int]] = set()
+        for start, following, entries in reversed(self._pages):
+            if following in asked_later:
+                taken.update(entries)
+            asked_later.add(start)
+        return taken
+
+    def jumps(self) -> int:
+        """Return how often the log was read from a place that no page before had led to.
+
+        The first page begins at the start token. Whoever begins anywhere else later, at a
+        fresh start token say, has skipped what no page ever showed.
+        """
+        jumps = 0
+        led_to: set[int] = set()
+        for number, (start, following, _) in enumerate(self._pages):
+            jumps += number > 0 and start not in led_to
+            led_to.update((start, following))
+        return jumps
 
 
 def as_sim_action(action: Action, blobs: Blobs) -> dict[str, Any]:

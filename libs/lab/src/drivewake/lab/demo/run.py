@@ -80,7 +80,7 @@ class Run:
                 with self._stage("replay"):
                     await self._replay(replay, crashes)
                 with self._stage("settle"):
-                    evidence = await self._settle(google, downstream, replay, folder)
+                    evidence = await self._settle(google, session, downstream, replay, folder)
         return Outcome(evidence, self._stages_s, self.progress.actions, self.progress.commits)
 
     @contextlib.contextmanager
@@ -127,12 +127,21 @@ class Run:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _settle(
-        self, google: Google, downstream: Downstream, replay: Replay, folder: str
+        self,
+        google: Google,
+        session: Session,
+        downstream: Downstream,
+        replay: Replay,
+        folder: str,
     ) -> Evidence:
-        """Look at the evidence until it satisfies, at most until the deadline."""
+        """Look until the evidence satisfies and nothing is under way that could change it.
+
+        What satisfies too early could still be doubled by a message that comes again.
+        """
         deadline_s = self._clock.monotonic_s() + SETTLE_DEADLINE_S
         dsn = self._stack.postgres.dsn(DATABASE)
         expected_tree = replay.expected_tree()
+        quiet = False
         async with PostgresStore.open(dsn) as store:
             stored = Stored(store)
             while True:
@@ -146,11 +155,14 @@ class Run:
                     stored=stored.events,
                     downstream=tuple(downstream.received),
                     gaps=stored.gaps,
+                    jumps=ledger.jumps(),
                 )
+                satisfied = all(line.holds for line in judge(evidence))
                 late = self._clock.monotonic_s() >= deadline_s
-                if late or all(line.holds for line in judge(evidence)):
+                if late or (quiet and satisfied):
                     return evidence
-                await asyncio.sleep(LOOK_EVERY_S)
+                quiet = satisfied and await session.idle()
+                await asyncio.sleep(0 if quiet else LOOK_EVERY_S)
 
 
 @contextlib.asynccontextmanager

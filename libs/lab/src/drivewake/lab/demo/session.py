@@ -32,6 +32,7 @@ class Session:
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._open = AsyncExitStack()
+        self._as_operator: NatsBus | None = None
 
     async def __aenter__(self) -> Self:
         """Return the session."""
@@ -69,12 +70,26 @@ class Session:
 
         Raises DemoError when that takes too long.
         """
-        operator = await self.bus("operator")
+        operator = await self._operator()
         logs = await operator.key_value(subjects.LOGS)
         await _first(logs, LogRecord, lambda record: record.phase == "live", "log")
         if self._stack.push:
             channels = await operator.key_value(subjects.CHANNELS)
             await _first(channels, ChannelRecord, _answers, "push channel")
+
+    async def idle(self) -> bool:
+        """Whether no message waits for a service, and none is being worked on."""
+        operator = await self._operator()
+        for consumer in subjects.CONSUMERS:
+            place = await operator.link.api(f"CONSUMER.INFO.{consumer.stream}.{consumer.name}")
+            if place["num_pending"] or place["num_ack_pending"]:
+                return False
+        return True
+
+    async def _operator(self) -> NatsBus:
+        if self._as_operator is None:
+            self._as_operator = await self.bus("operator")
+        return self._as_operator
 
 
 def _answers(record: ChannelRecord) -> bool:

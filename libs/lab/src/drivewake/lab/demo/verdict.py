@@ -6,6 +6,13 @@ from collections.abc import Set as AbstractSet
 
 import msgspec
 
+ONCE_A_VERSION = frozenset(
+    f"file.{verb}"
+    for verb in (
+        "discovered", "content_changed", "renamed", "moved", "trashed", "restored", "removed"
+    )
+)  # fmt: skip
+
 
 class Fact(msgspec.Struct, frozen=True):
     """One change in the simulator's ledger, as the connected account could see it.
@@ -39,8 +46,9 @@ class Evidence(msgspec.Struct, frozen=True):
     """All that the verdict is given. Trees map a path to the SHA-256 of its content.
 
     `taken` holds each (file, version) that a page of changes gave and whose page the reader
-    took (it asked on from there): Google will not tell of these again. `gaps` are the
-    intervals of recorded gaps, in nanoseconds since 1970.
+    took (it asked on from there): Google will not tell of these again. `jumps` counts reads
+    from a place that no page had led to. `gaps` are the intervals of recorded gaps, in
+    nanoseconds since 1970.
     """
 
     expected_tree: Mapping[str, str]
@@ -50,6 +58,7 @@ class Evidence(msgspec.Struct, frozen=True):
     stored: Sequence[Seen]
     downstream: Sequence[Seen]
     gaps: Sequence[tuple[int, int]] = ()
+    jumps: int = 0
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -133,6 +142,8 @@ def judge(evidence: Evidence) -> list[Line]:
     return [
         _tree(evidence),
         _ledger(evidence),
+        _read_through(evidence),
+        _no_fact_twice(evidence),
         _once("store", evidence.stored),
         _once("downstream", evidence.downstream),
         _same_order(evidence),
@@ -165,6 +176,23 @@ def _ledger(evidence: Evidence) -> Line:
     if done.lost:
         detail += f" (first: {done.lost[0].file} version {done.lost[0].version})"
     return Line("every fact accounted for", bool(evidence.facts) and not done.lost, detail)
+
+
+def _read_through(evidence: Evidence) -> Line:
+    """Refuse jumps: what a reader skips, later versions of the files would hide."""
+    detail = f"{evidence.jumps} jumps, {len(evidence.gaps)} gaps"
+    return Line("the log was read without a jump", not evidence.jumps, detail)
+
+
+def _no_fact_twice(evidence: Evidence) -> Line:
+    """Refuse one fact under two ids: two events of a type for one version of a file."""
+    facts = Counter(
+        (event.type, event.file, event.version)
+        for event in evidence.stored
+        if event.type in ONCE_A_VERSION
+    )
+    repeated = sum(count - 1 for count in facts.values())
+    return Line("no fact under two ids", not repeated, f"{len(facts):,} facts, {repeated} twice")
 
 
 def _once(where: str, events: Sequence[Seen]) -> Line:
