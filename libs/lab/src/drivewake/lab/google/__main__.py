@@ -10,6 +10,7 @@ import msgspec
 import uvloop
 
 from drivewake.lab.google.faults import read_scenario
+from drivewake.lab.google.model import StateError
 from drivewake.lab.google.profiles import COSTS, PROFILES, Profile
 from drivewake.lab.google.serve import free_port, serve, tune_gc
 from drivewake.lab.google.world import (
@@ -18,6 +19,7 @@ from drivewake.lab.google.world import (
     Options,
     SimulatedGoogle,
 )
+from drivewake.lab.scenarios.organisation import Size, found, settle
 from drivewake.lab.scenarios.stories import StoryError, read_story, tell
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -40,6 +42,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--redirect-uri", multiple=True, help="Registered; without any, loopback is taken.")
 @click.option("--scenario", type=FILE, help="Faults on command from the start (TOML).")
 @click.option("--story", type=FILE, multiple=True, help="What people have done before (text).")
+@click.option("--organisation", type=int, help="People of a generated organisation with a past.")
 @click.option("--user", multiple=True, help="E-mail address of a user that exists from the start.")
 def main(  # noqa: PLR0913, PLR0917 - one argument an option
     host: str,
@@ -58,6 +61,7 @@ def main(  # noqa: PLR0913, PLR0917 - one argument an option
     redirect_uri: tuple[str, ...],
     scenario: Path | None,
     story: tuple[Path, ...],
+    organisation: int | None,
     user: tuple[str, ...],
 ) -> None:
     """Run a simulated Google: OAuth, Drive v3, push, and a control API under /_sim/."""
@@ -82,9 +86,11 @@ def main(  # noqa: PLR0913, PLR0917 - one argument an option
     port = port or free_port(host)
     try:
         world = SimulatedGoogle(options)
+        if organisation is not None:
+            settle(world, found(seed, Size.of(organisation)))
         prepare(world, scenario, story)
         uvloop.run(_run(world, host, port))
-    except (ValueError, StoryError) as error:
+    except (ValueError, StateError) as error:
         click.echo(str(error), err=True)
         sys.exit(2)
     except OSError as error:
@@ -95,7 +101,7 @@ def main(  # noqa: PLR0913, PLR0917 - one argument an option
 def prepare(world: SimulatedGoogle, scenario: Path | None, stories: tuple[Path, ...]) -> None:
     """Let stories happen and put a scenario's faults in force.
 
-    Raises ValueError and StoryError, which name the file.
+    Raises ValueError, which names the file.
     """
     for path in stories:
         try:

@@ -6,7 +6,7 @@ item now sees its whole history; who lost access sees what happened while it had
 loss included, and nothing after.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from drivewake.lab.google.core import Core
@@ -36,6 +36,9 @@ _FEATURES = {
     "sharingFoldersRequiresOrganizerPermission": "FILE_ORGANIZER_CAN_SHARE_FOLDERS",
 }
 _MS = 1_000_000
+_UPLOAD: tuple[tuple[str, Detail], ...] = (("create", {"upload": {}}),)
+_NEW: tuple[tuple[str, Detail], ...] = (("create", {"new": {}}),)
+"""What a million files have in common stands here once."""
 _NOBODY: Mapping[str, int] = {}
 
 
@@ -133,7 +136,7 @@ class ActivityBook:
         file: File | None,
         last: Record | None,
         actor: str | Detail,
-        details: list[tuple[str, Detail]],
+        details: Sequence[tuple[str, Detail]],
         comment_id: str | None,
     ) -> Record:
         place = len(self.records)
@@ -178,7 +181,9 @@ class ActivityBook:
 
     def _details(
         self, change: Change, file: File | None, last: Record | None
-    ) -> list[tuple[str, Detail]]:
+    ) -> Sequence[tuple[str, Detail]]:
+        if change.kind == "create" and not change.detail:
+            return _NEW if file is None or file.content is None else _UPLOAD
         found = [
             detail
             for kind in change.kind.split("+")
@@ -196,7 +201,7 @@ class ActivityBook:
         said = change.detail or {}
         match kind:
             case "create" | "drive-create":
-                return "create", self._creation(said, file)
+                return "create", self._creation(said)
             case "content":
                 return "edit", {}
             case "rename" | "drive-rename":
@@ -217,11 +222,10 @@ class ActivityBook:
                 return "comment", {"post": {"subtype": _REMARKS[kind]}}
         return None
 
-    def _creation(self, said: Mapping[str, Any], file: File | None) -> Detail:
+    def _creation(self, said: Mapping[str, Any]) -> Detail:
         if "copied_from" in said:
             return {"copy": {"originalObject": self.reference(said["copied_from"])}}
-        uploaded = file is not None and file.content is not None
-        return {"upload": {}} if uploaded else {"new": {}}
+        return {"new": {}}
 
     def _move(self, said: Mapping[str, Any]) -> Detail:
         sides = {"addedParents": "added_parents", "removedParents": "removed_parents"}

@@ -13,6 +13,8 @@ from drivewake.lab.google.faults import Rule
 from drivewake.lab.google.http import Request, Router
 from drivewake.lab.google.model import FileMissingError
 from drivewake.lab.google.world import SimulatedGoogle
+from drivewake.lab.scenarios.organisation import Size, found, settle
+from drivewake.lab.scenarios.stories import read_story, tell
 
 Guard = Callable[[Callable[[Request], Any]], Any]
 _ACTORS = frozenset({"system", "administrator", "anonymous", "impersonation", "user"})
@@ -30,8 +32,17 @@ class NewActivity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     actor: str | dict[str, Any] = msgspec.field(default_factory=lambda: {"system": {}})
 
 
+class NewOrganisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of POST /_sim/organisations; `size` overrides what is usual for so many people."""
+
+    seed: int = 0
+    people: int = 20
+    domain: str = "example.com"
+    size: Size | None = None
+
+
 class Commands:
-    """Routes under `/_sim/` for faults and for activities that no change tells."""
+    """Routes under `/_sim/` for faults, activities that no change tells, and whole histories."""
 
     def __init__(self, world: SimulatedGoogle) -> None:
         self._world = world
@@ -42,6 +53,8 @@ class Commands:
         router.add("GET", "/_sim/faults", guard(self.faults))
         router.add("DELETE", "/_sim/faults", guard(self.remove_faults))
         router.add("POST", "/_sim/activities", guard(self.add_activity))
+        router.add("POST", "/_sim/stories", guard(self.tell_story))
+        router.add("POST", "/_sim/organisations", guard(self.found_organisation))
 
     def add_faults(self, request: Request) -> Any:  # noqa: ANN401 - JSON
         """Put rules in force."""
@@ -76,3 +89,17 @@ class Commands:
             raise ValueError(f"No such Actor: {sorted(new.actor)}")
         record = world.activities.add(file, new.actor, new.case, new.detail, world.now_ns())
         return {"n": record.n}
+
+    def tell_story(self, request: Request) -> Any:  # noqa: ANN401 - JSON
+        """Let a story happen."""
+        story = read_story(request.body.decode("utf-8"))
+        tell(self._world, story)
+        return {"steps": len(story.steps)}
+
+    def found_organisation(self, request: Request) -> Any:  # noqa: ANN401 - JSON
+        """Let a generated organisation live its history."""
+        new = msgspec.json.decode(request.body, type=NewOrganisation)
+        organisation = found(new.seed, new.size or Size.of(new.people, new.domain))
+        settle(self._world, organisation)
+        people = [{"email": p.email, "name": p.name, "team": p.team} for p in organisation.people]
+        return {"people": people, "groups": organisation.groups}

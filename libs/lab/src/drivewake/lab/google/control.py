@@ -21,6 +21,9 @@
     DELETE /_sim/faults?id=N              lift one, or without `id` all -> {"removed"}
     POST /_sim/activities                 {"file", "case", "detail", "actor"?}: what Drive
                                           Activity tells and no change does
+    POST /_sim/stories                    a story as text (scenarios/stories.py)
+    POST /_sim/organisations              {"seed"?, "people"?, "domain"?, "size"?}: a generated
+                                          organisation lives its history -> {"people", "groups"}
     POST /_sim/grants/end                 {"email", "cause", "clientId"?}: refresh tokens die;
                                           causes are grants.CAUSES -> {"ended"}
     POST /_sim/service-accounts           {"name", "project"?} -> a key file as Google's

@@ -73,6 +73,19 @@ class Size(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         if self.departures > self.people - 2 * self.teams or self.departures < 0:
             raise ValueError("every team keeps at least two people")
 
+    @classmethod
+    def of(cls, people: int, domain: str = "example.com") -> "Size":
+        """Return what is usual for so many people. Raises ValueError for fewer than two."""
+        teams = max(1, min(len(_TEAMS), people // 5))
+        return cls(
+            people=people,
+            teams=teams,
+            files=5 * people,
+            steps=10 * people,
+            departures=max(0, min(people // 20, people - 2 * teams)),
+            domain=domain,
+        )
+
 
 class Person(NamedTuple):
     """Somebody in a team."""

@@ -41,7 +41,7 @@ _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
 Action = dict[str, Any]
 
 
-class StoryError(Exception):
+class StoryError(ValueError):
     """A story cannot be read, or cannot happen; the message names the line."""
 
 
