@@ -128,9 +128,8 @@ class Gateway:
                 refuse(rules)
                 token = self._authorise(request, method)
                 principal = token.grant.user
-                self._world.quota.spend(
-                    token.project, principal, endpoint.cost, self._world.now_ns()
-                )
+                cost = "download" if "alt=media" in request.query_string else endpoint.cost
+                self._world.quota.spend(token.project, principal, cost, self._world.now_ns())
                 self._world.tick()
                 response = self._serve(request, method, endpoint, token, uploads=uploads)
             except ApiError as error:
