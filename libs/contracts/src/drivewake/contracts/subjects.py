@@ -66,8 +66,17 @@ CONNECTION: Final = Stream(
     name="DRIVE_CONNECTION",
     subjects=("drive.connection.v1.*.*",),
     description="State of every connection; the last message of a subject is the current one.",
+    discard="new",
     max_bytes=GIB // 4,
+    max_msgs_per_subject=64,
 )
+"""The table of connections: nothing may evict the only state of one that has been quiet.
+
+So a connection pushes out its own history alone, beyond the newest states, and a full stream
+refuses (StreamFullError): auth keeps the revision in its outbox, says so and tries again.
+A normalizer that is away while one connection changes more often than that misses the oldest
+of these states as events; the current one it always gets.
+"""
 SIGNAL: Final = Stream(
     name="DRIVE_SIGNAL",
     subjects=("drive.signal.v1.*.*.*", "drive.schedule.v1.*.*.*"),
@@ -79,6 +88,12 @@ SIGNAL: Final = Stream(
     message_ttl=True,
     atomic=True,
 )
+"""Signals and schedules. Over its bytes it drops the oldest, as nats-server demands of a stream
+with schedules (it refuses them together with discard=new). That loses freshness, never facts:
+a signal is a hint to look at a log, whose cursor stands in the bucket `logs`, and the poller's
+reconciler gives every log without a schedule a new one. One message a subject keeps the size
+proportional to the number of logs.
+"""
 RAW: Final = Stream(
     name="DRIVE_RAW",
     subjects=("drive.raw.v1.*.*.*",),
@@ -101,6 +116,7 @@ REQUEST: Final = Stream(
     subjects=("drive.request.v1.*.*.*",),
     description="Questions answered one by one, never coalesced.",
     retention="workqueue",
+    discard="new",
     max_bytes=GIB // 4,
 )
 DEAD: Final = Stream(
