@@ -321,7 +321,7 @@ class _Founder:
     def _share(self, item: _Item, *permissions: Action) -> Action:
         """Give access; who had it keeps it, as `set_permissions` says all of it."""
         for permission in permissions:
-            who: str = permission.get("emailAddress", permission["type"])
+            who = str(permission.get("emailAddress") or permission["type"])
             if who != item.owner:
                 item.shares[who] = permission
         shown = list(item.shares.values())
