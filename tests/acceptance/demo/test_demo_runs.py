@@ -26,7 +26,7 @@ def _git(path: Path, *args: str) -> None:
 
 @pytest.fixture(scope="module")
 def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository of 60 commits with everything odd in it."""
+    """A repository of 61 commits with everything odd in it."""
     path = tmp_path_factory.mktemp("a repository")
     _git(path, "init", "-q", "-b", "main", ".")
     for number in range(60):
@@ -42,6 +42,13 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
             next(folder.iterdir()).unlink()
         _git(path, "add", "-A")
         _git(path, "commit", "-q", "--allow-empty", "-m", str(number))
+    blob = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"  # the empty content
+    (path / "empty").touch()
+    _git(path, "add", "empty")
+    long_path = "/".join(["é" * 40 + "x" * 60] * 40)
+    _git(path, "update-index", "--add", "--cacheinfo", f"100644,{blob},{long_path}")
+    _git(path, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},submodule")
+    _git(path, "commit", "-q", "-m", "a path of 4,000 characters, and a submodule")
     return path
 
 

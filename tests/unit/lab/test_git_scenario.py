@@ -127,6 +127,21 @@ def test_a_submodule_is_a_file_that_holds_its_commit(repository: Path) -> None:
         assert blobs.read(commit, "160000") == commit.encode()
 
 
+def test_a_path_of_4000_characters_and_names_of_any_kind(repository: Path) -> None:
+    """Paths that no file system here could hold are in git all the same, and replayed."""
+    path = "/".join(["é" * 40 + "x" * 60] * 40)
+    (repository / "content").write_text("c")
+    _git(repository, "add", "-A")
+    blob = subprocess.run(
+        ["git", "-C", str(repository), "hash-object", "content"],
+        check=True, capture_output=True, text=True,
+    ).stdout.strip()  # fmt: skip
+    _git(repository, "update-index", "--add", "--cacheinfo", f"100644,{blob},{path}")
+    _git(repository, "commit", "-q", "-m", "long")
+    assert 4_000 <= len(path)
+    assert {"content": blob, path: blob} == _replay(GitHistory(repository)).tree()
+
+
 def test_limit_replays_the_oldest_commits(repository: Path) -> None:
     """`--limit 1` of two commits is the first one, and its tree can be asked for."""
     (repository / "a").write_text("1")
