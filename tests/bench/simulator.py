@@ -6,9 +6,9 @@ Both answer the same bytes with the same headers, from the same server program, 
 process of its own that one client asks over eight connections. `changes_vs_asgi` reads pages
 of 100 changes as a connector asks for them, `changes_anew_vs_asgi` asks otherwise each time, so
 that no page can be served again and only its entries are known, `changes_preencoded_vs_asgi` has
-pages that are kept encoded. `seed_files_s` is how many files a second are created in process. With `--scale`
-a whole organisation is made: 1,000,000 files and 10,000 people, a file seen by three on
-average, a quarter of them in shared drives of a hundred members.
+pages that are kept encoded. `seed_files_s` is how many files a second are created in process.
+With `--scale` a whole organisation is made: 1,000,000 files and 10,000 people, a file seen by
+three on average, a quarter of them in shared drives of a hundred members.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ class _Connection(asyncio.Protocol):
 
     def _ask(self) -> None:
         """Ask; a query that varies has a parameter nobody reads."""
-        number = b"&n=%d " % self.answers
+        number = b"&n=%d.%d " % (id(self), self.answers)
         request = self._request
         self._transport.write(
             request.replace(b" HTTP", number + b"HTTP") if self._vary else request
