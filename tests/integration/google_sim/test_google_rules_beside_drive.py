@@ -172,7 +172,8 @@ def test_a_resource_may_have_several_channels(drive_of: DriveOf, control: httpx.
     for name in ("old", "new"):
         body = {"id": name, "type": "web_hook", "address": "http://127.0.0.1:9/"}
         drive.changes().watch(pageToken="1", body=body).execute()
-    give_up, facts = time.monotonic() + 20, []
+    give_up = time.monotonic() + 20
+    facts: list[dict[str, Any]] = []
     while len(facts) < 2 and time.monotonic() < give_up:
         facts = control.get("/_sim/ledger?types=push").json()["facts"]
 

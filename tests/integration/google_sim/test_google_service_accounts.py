@@ -153,3 +153,28 @@ def test_robots_do_not_stand_on_the_account_choice(
 
     assert ALICE in page
     assert key["client_email"] not in page
+
+
+def test_a_service_accounts_channel_can_be_stopped_by_any_user_of_that_client(
+    control: httpx.Client, key: dict[str, Any]
+) -> None:
+    """GOOGLE.md A2: else the same user through the same client alone."""
+    body = {"email": key["client_email"], "domain": "example.com", "scopes": [DRIVE]}
+    control.post("/_sim/service-accounts/delegate", json=body)
+    robot, person = (refresh(credentials(key, DRIVE, who)) for who in (None, ALICE))
+    wanted = {"id": "c", "type": "web_hook", "address": "http://127.0.0.1:9/"}
+    channel = control.post(
+        "/drive/v3/changes/watch?pageToken=1",
+        json=wanted,
+        headers={"Authorization": f"Bearer {robot}"},
+    ).json()
+    stop = {"id": "c", "resourceId": channel["resourceId"]}
+    other = control.post("/_sim/tokens", json={"email": ALICE}).json()["access_token"]
+    statuses = [
+        control.post(
+            "/drive/v3/channels/stop", json=stop, headers={"Authorization": f"Bearer {token}"}
+        ).status_code
+        for token in (other, person)
+    ]
+
+    assert [404, 204] == statuses

@@ -92,12 +92,16 @@ class Channels(DriveBase):
         return min([latest_ms, *(wanted or [now_ms + _DEFAULT_CHANNEL_S * 1000])])
 
     def stop(self, call: Call) -> None:
-        """End a channel: the same user through the same client, else it is not found."""
+        """End a channel: the same user through the same client, else it is not found.
+
+        A service account's channel may be ended by any user of that client.
+        """
+        robots = self._world.service_accounts.accounts
         channel = self._world.push.channels.get(str(call.body.get("id")))
         known = (
             channel is not None
             and channel.resource_id == call.body.get("resourceId")
-            and channel.user_email == call.user.email
+            and channel.user_email in {call.user.email, *robots}
             and channel.client_id == call.token.client_id
         )
         if channel is None or not known:
