@@ -1,12 +1,13 @@
 """What full streams do, as the contracts size them: on the real server, a hundredth as large."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 import pytest
 
 from drivewake.contracts import subjects as s
-from drivewake.runtime.bus import Message
+from drivewake.runtime.bus import Bus, KeyValue, Message
 from drivewake.runtime.errors import StreamFullError
+from drivewake.runtime.memory import MemoryBus
 from drivewake.runtime.nats import NatsBus, connect
 from drivewake.runtime.provision import provision
 
@@ -23,6 +24,18 @@ async def bus(nats_url: str, prefix: str) -> AsyncIterator[NatsBus]:
     await provision(bus, scale=SCALE)
     yield bus
     await bus.close()
+
+
+async def fill(bus: Bus, subjects: Iterable[str]) -> None:
+    """Publish a big message on each subject."""
+    for subject in subjects:
+        await bus.publish(Message(subject=subject, data=BIG))
+
+
+async def fill_bucket(kv: KeyValue, keys: Iterable[str]) -> None:
+    """Write a big value under each key."""
+    for key in keys:
+        await kv.put(key, BIG, revision=0)
 
 
 async def test_a_flapping_connection_keeps_the_state_of_a_quiet_one(bus: NatsBus) -> None:
@@ -42,16 +55,40 @@ async def test_a_flapping_connection_keeps_the_state_of_a_quiet_one(bus: NatsBus
 async def test_a_full_table_of_connections_refuses_and_forgets_nothing(bus: NatsBus) -> None:
     """More connections than fit are refused aloud; those that are there stay."""
     with pytest.raises(StreamFullError):
-        for number in range(BEYOND):
-            await bus.publish(Message(subject=s.connection("acme", f"c{number}"), data=BIG))
+        await fill(bus, [s.connection("acme", f"c{number}") for number in range(BEYOND)])
     assert await bus.last(s.CONNECTION.name, s.connection("acme", "c0")) is not None
 
 
 async def test_a_full_queue_of_requests_refuses_and_loses_none(bus: NatsBus) -> None:
     """Who asks when the queue is full is told; what waits is answered in its turn."""
     with pytest.raises(StreamFullError):
-        for number in range(BEYOND):
-            await bus.publish(Message(subject=s.request("acme", "c1", f"r{number}"), data=BIG))
+        await fill(bus, [s.request("acme", "c1", f"r{number}") for number in range(BEYOND)])
     puller = await bus.puller(s.POLLER_REQUESTS)
     assert s.request("acme", "c1", "r0") == (await puller.fetch(1, 5))[0].subject
     await puller.close()
+
+
+@pytest.mark.parametrize("bucket", s.BUCKETS, ids=lambda bucket: bucket.name)
+async def test_a_full_bucket_refuses_and_forgets_no_key(bus: NatsBus, bucket: s.Bucket) -> None:
+    """A bucket has its size, scaled; at it, a write is refused and all keys stay."""
+    info = await bus.link.api(f"STREAM.INFO.KV_{bus.link.name(bucket.name)}")
+    assert int(bucket.max_bytes * SCALE) == info["config"]["max_bytes"]
+    kv = await bus.key_value(bucket)
+    with pytest.raises(StreamFullError):
+        await fill_bucket(kv, [f"c1.l{number}" for number in range(BEYOND)])
+    first = await kv.get("c1.l0")
+    assert first is not None
+    with pytest.raises(StreamFullError):
+        await kv.put("c1.l0", BIG, revision=first.revision)
+
+
+async def test_a_full_bucket_in_memory_refuses_too() -> None:
+    """The bus of one process keeps the same promise."""
+    bus = MemoryBus(provisioned=False)
+    small = s.Bucket(name="small", description="", max_bytes=3 * len(BIG))
+    await bus.ensure_bucket(small)
+    kv = await bus.key_value(small)
+    with pytest.raises(StreamFullError):
+        await fill_bucket(kv, ["a", "b", "c"])
+    assert await kv.get("a") is not None
+    await bus.close()

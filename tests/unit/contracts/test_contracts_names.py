@@ -153,3 +153,8 @@ def test_every_consumer_belongs_to_a_stream_and_a_grant() -> None:
         roots = {subject.rsplit(".v1", 1)[0] for subject in streams[consumer.stream].subjects}
         assert {filter_.rsplit(".v1", 1)[0] for filter_ in consumer.filters} <= roots
         assert consumer in pulls[consumer.owner]
+
+
+def test_everything_that_stores_has_a_size() -> None:
+    """No stream and no bucket may fill the disk (decision 0003)."""
+    assert [] == [x.name for x in (*subjects.STREAMS, *subjects.BUCKETS) if not x.max_bytes]

@@ -35,11 +35,15 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bucket(msgspec.Struct, frozen=True, kw_only=True):
-    """A key-value bucket as it must be."""
+    """A key-value bucket as it must be; its size in bytes, 0 for no limit.
+
+    A full bucket refuses writes (StreamFullError): it never forgets a key by itself.
+    """
 
     name: str
     description: str
     history: int = 5
+    max_bytes: int = 0
 
     @property
     def stream(self) -> str:
@@ -130,8 +134,12 @@ STREAMS: Final = (CONNECTION, SIGNAL, RAW, EVENT, REQUEST, DEAD)
 
 # -- Buckets ---------------------------------------------------------------------------------
 
-LOGS: Final = Bucket(name="logs", description="Log records, key {connection}.{log}.")
-CHANNELS: Final = Bucket(name="channels", description="Push channels, key {channel_id}.")
+LOGS: Final = Bucket(
+    name="logs", description="Log records, key {connection}.{log}.", max_bytes=GIB // 4
+)
+CHANNELS: Final = Bucket(
+    name="channels", description="Push channels, key {channel_id}.", max_bytes=GIB // 4
+)
 BUCKETS: Final = (LOGS, CHANNELS)
 
 # -- Subjects --------------------------------------------------------------------------------

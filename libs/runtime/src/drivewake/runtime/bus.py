@@ -180,12 +180,16 @@ class KeyValue(KeyValueReader, Protocol):
     async def put(self, key: str, value: bytes, *, revision: int) -> int:
         """Write if the key's revision is `revision` (0: absent or deleted).
 
-        Returns the new revision; raises ConflictError if it is another.
+        Returns the new revision; raises ConflictError if it is another, StreamFullError if
+        the bucket is at its size.
         """
         ...
 
     async def delete(self, key: str, *, revision: int) -> None:
-        """Delete if the key's revision is `revision`, else ConflictError."""
+        """Delete if the key's revision is `revision`, else ConflictError.
+
+        It leaves a marker: StreamFullError if the bucket is at its size.
+        """
         ...
 
 
@@ -253,8 +257,8 @@ class Provisioner(Protocol):
         """Create the stream, or bring it to its specification; `scale` multiplies its size."""
         ...
 
-    async def ensure_bucket(self, bucket: Bucket, *, replicas: int) -> None:
-        """Create the bucket, or bring it to its specification."""
+    async def ensure_bucket(self, bucket: Bucket, *, replicas: int, scale: float = 1.0) -> None:
+        """Create the bucket, or bring it to its specification; `scale` multiplies its size."""
         ...
 
     async def ensure_consumer(self, consumer: Consumer) -> None:

@@ -43,9 +43,9 @@ class MemoryBus:
         del replicas, scale
         self._core.make_stream(stream)
 
-    async def ensure_bucket(self, bucket: Bucket, *, replicas: int = 1) -> None:
-        """Create the bucket, or bring it to its specification."""
-        del replicas
+    async def ensure_bucket(self, bucket: Bucket, *, replicas: int = 1, scale: float = 1.0) -> None:
+        """Create the bucket, or bring it to its specification; sizes are not scaled here."""
+        del replicas, scale
         self._core.make_stream(bucket_stream(bucket))
 
     async def ensure_consumer(self, consumer: Consumer) -> None:

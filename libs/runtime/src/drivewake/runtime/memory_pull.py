@@ -147,6 +147,8 @@ def bucket_stream(bucket: Bucket) -> Stream:
         name=bucket.stream,
         subjects=(f"$KV.{bucket.name}.>",),
         description=bucket.description,
+        discard="new",
+        max_bytes=bucket.max_bytes,
         max_msgs_per_subject=bucket.history,
     )
 

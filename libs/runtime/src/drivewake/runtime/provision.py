@@ -26,7 +26,6 @@ from drivewake.runtime.nats import NatsBus, connect
 from drivewake.runtime.settings import ServiceSettings, load
 
 _NS: Final = 1_000_000_000
-_DEFAULT_BUCKET_BYTES: Final = -1
 _NAME_IN_USE: Final = "(10058)"
 
 _log = get_logger(__name__)
@@ -64,8 +63,8 @@ class NatsProvisioner:
             }
         )
 
-    async def ensure_bucket(self, bucket: Bucket, *, replicas: int = 1) -> None:
-        """Create the bucket, or bring it to its specification."""
+    async def ensure_bucket(self, bucket: Bucket, *, replicas: int = 1, scale: float = 1.0) -> None:
+        """Create the bucket, or bring it to its specification; `scale` multiplies its size."""
         name = self._link.name(bucket.name)
         await self._ensure(
             {
@@ -75,7 +74,7 @@ class NatsProvisioner:
                 "retention": "limits",
                 "discard": "new",
                 "max_msgs_per_subject": bucket.history,
-                "max_bytes": _DEFAULT_BUCKET_BYTES,
+                "max_bytes": int(bucket.max_bytes * scale) or -1,
                 "max_msgs": -1,
                 "max_consumers": -1,
                 "storage": "file",
@@ -127,13 +126,13 @@ async def provision(
     for stream in STREAMS:
         await maker.ensure_stream(stream, replicas=replicas, scale=scale)
     for bucket in BUCKETS:
-        await maker.ensure_bucket(bucket, replicas=replicas)
+        await maker.ensure_bucket(bucket, replicas=replicas, scale=scale)
     for consumer in CONSUMERS:
         await maker.ensure_consumer(consumer)
 
 
 class ProvisionSettings(ServiceSettings):
-    """Settings of the provisioning step; `scale` multiplies the sizes of streams."""
+    """Settings of the provisioning step; `scale` multiplies the sizes of streams and buckets."""
 
     nats_user: str = PROVISION_USER
     replicas: int = Field(default=1, ge=1, le=5)
