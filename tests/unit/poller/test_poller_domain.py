@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from drivewake.contracts.records import LogRecord, Snapshot
+from drivewake.contracts.signals import Signal
 from drivewake.poller import domain
 from drivewake.poller.domain import GiveBack, Go, Rules, Skip
 
@@ -35,15 +36,24 @@ def live() -> LogRecord:
     )
 
 
+def signal(reason: str, in_s: float = 0.0, priority: int = 5) -> Signal:
+    return Signal(
+        log="l1",
+        reason=reason,  # type: ignore[arg-type]
+        requested_at=NOW + seconds(in_s),
+        priority=priority,
+    )
+
+
 def admit(
-    record: LogRecord, reason: str = "push", deliveries: int = 1, me: str = ME
+    record: LogRecord, reason: str = "push", deliveries: int = 1, *, in_s: float = 0.0
 ) -> domain.Verdict:
     return domain.admit(
         RULES,
         record,
-        reason=reason,  # type: ignore[arg-type]
+        signal=signal(reason, in_s),
         deliveries=deliveries,
-        me=me,
+        me=ME,
         now=NOW,
     )
 
@@ -82,22 +92,49 @@ def test_claims_that_ran_out_or_are_ours_do_not_hold(live: LogRecord) -> None:
     assert [Go(), Go()] == [admit(expired, "timer"), admit(ours, "timer")]
 
 
-def test_early_timer_is_dropped_without_spinning(live: LogRecord) -> None:
-    """A timer long before its time means that a newer one waits, or that a clock is wrong."""
+def test_timer_before_its_own_time_is_dropped_without_spinning(live: LogRecord) -> None:
+    """A timer long before the time for which it was set means that a clock is wrong."""
     later = replace(live, next_poll_at=NOW + seconds(30))
-    assert Skip(reason="early") == admit(later, "timer")
-    assert Go() == admit(later, "push")
+    assert Skip(reason="early") == admit(later, "timer", in_s=30)
+    assert Go() == admit(later, "push", in_s=30)
+
+
+def test_timer_in_time_is_obeyed_although_the_record_says_later(live: LogRecord) -> None:
+    """In the stream it may have taken the place of a push that came during the poll before."""
+    assert Go() == admit(replace(live, next_poll_at=NOW + seconds(60)), "timer")
 
 
 def test_slightly_early_timer_is_on_time(live: LogRecord) -> None:
     """Clocks of two machines may differ a little."""
-    assert Go() == admit(replace(live, next_poll_at=NOW + seconds(1.5)), "timer")
+    assert Go() == admit(replace(live, next_poll_at=NOW + seconds(1.5)), "timer", in_s=1.5)
 
 
 def test_repeated_delivery_sets_the_timer_again(live: LogRecord) -> None:
-    """After a crash between release and schedule the timer is set, without another poll."""
+    """A timer that comes twice before its time may be one that nobody replaced."""
     at = NOW + seconds(30)
-    assert Skip(reason="early", at=at) == admit(replace(live, next_poll_at=at), "timer", 2)
+    early = admit(replace(live, next_poll_at=at), "timer", 2, in_s=30)
+    assert Skip(reason="early", at=at) == early
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "left"),
+    [
+        ("push", "timer", "push"),
+        ("operator", "push", "operator"),
+        ("timer", "push", "push"),
+        ("snapshot", "operator", "operator"),
+        ("snapshot", "timer", "snapshot"),
+    ],
+)
+def test_of_two_signals_the_stronger_reason_is_left(older: str, newer: str, left: str) -> None:
+    """Whichever came last; and the more urgent priority of the two."""
+    one = domain.merged(signal(older, priority=2), signal(newer, 1.0, priority=7))
+    assert (left, 2) == (one.reason, one.priority)
+
+
+def test_of_two_equal_signals_the_newer_is_left() -> None:
+    """A timer that was set again counts as of its last setting."""
+    assert signal("timer", 9.0) == domain.merged(signal("timer"), signal("timer", 9.0))
 
 
 @pytest.mark.parametrize("reason", ["push", "timer", "snapshot"])

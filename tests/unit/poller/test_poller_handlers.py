@@ -34,6 +34,7 @@ class GatedPolling:
 
     def __init__(self) -> None:
         self.began: list[str] = []
+        self.reasons: list[Reason] = []
         self.running = 0
         self.most = 0
         self.gate = asyncio.Event()
@@ -43,12 +44,13 @@ class GatedPolling:
     async def poll(
         self,
         key: str,
-        reason: Reason,
+        signal: Signal,
         *,
         deliveries: int = 1,
         on_claim: Callable[[Claim], None],
     ) -> Outcome:
         self.began.append(key)
+        self.reasons.append(signal.reason)
         self.running += 1
         self.most = max(self.most, self.running)
         try:
@@ -118,12 +120,22 @@ class World:
         )
         await self.until_empty()  # the first signal of a new log is served before a test begins
         self.polling.began.clear()
+        self.polling.reasons.clear()
 
-    async def signal(self, connection: str, log: str = "l1", priority: int = 5) -> None:
-        signal = Signal(log=log, reason="push", requested_at=NOW, priority=priority)
+    async def signal(self, connection: str, log: str = "l1", reason: Reason = "push") -> None:
+        signal = Signal(log=log, reason=reason, requested_at=NOW)
         body = signal_message(source="/t", tenant="t1", connection=connection, signal=signal)
         subject = subjects.signal("t1", connection, log)
         await self.bus.publish(Message(subject=subject, data=body))
+
+    async def signal_again(self, connection: str, reason: Reason) -> None:
+        """Signal a log under way; return once the handler has noted it."""
+        await self.signal(connection, reason=reason)
+        sequence = await self.bus.last_sequence(subjects.SIGNAL.name)
+        work = self.handler._works[f"{connection}.l1"]
+        async with asyncio.timeout(20):
+            while work.again is None or work.again[1].stream_sequence < sequence:
+                await asyncio.sleep(0.005)
 
     async def until_began(self, count: int) -> None:
         async with asyncio.timeout(20):
@@ -162,6 +174,34 @@ async def test_signals_during_a_poll_become_one_more(world: World) -> None:
     await world.until_began(2)
     await world.until_empty()
     assert ["c1.l1", "c1.l1"] == world.polling.began
+
+
+async def test_timer_does_not_take_the_place_of_a_push(world: World) -> None:
+    """Both come during a poll, the timer last: what follows is told of the push."""
+    await world.connection("c1")
+    world.polling.gate.clear()
+    await world.signal("c1")
+    await world.until_began(1)
+    await world.signal_again("c1", "push")
+    await world.signal_again("c1", "timer")
+    world.polling.gate.set()
+    await world.until_began(2)
+    await world.until_empty()
+    assert ["push", "push"] == world.polling.reasons
+
+
+async def test_signal_given_back_leaves_its_reason_to_the_next(world: World) -> None:
+    """An operator's signal that found its log claimed is not forgotten for a push."""
+    await world.connection("c1")
+    world.polling.gate.clear()
+    world.polling.outcomes = [GiveBack(delay_s=9.0, reason="claimed")]
+    await world.signal("c1", reason="operator")
+    await world.until_began(1)
+    await world.signal_again("c1", "push")
+    world.polling.gate.set()
+    await world.until_began(2)
+    await world.until_empty()
+    assert ["operator", "operator"] == world.polling.reasons
 
 
 async def test_one_connection_does_not_starve_another(world: World) -> None:

@@ -12,6 +12,7 @@ import pytest
 from drivewake.contracts import subjects
 from drivewake.contracts.raw import RAWS
 from drivewake.contracts.records import LogKind, LogRecord
+from drivewake.contracts.signals import Reason, Signal
 from drivewake.gdrive import errors
 from drivewake.poller import domain
 from drivewake.poller.buckets import BusChannels, BusLogs
@@ -88,6 +89,10 @@ class Publisher:
         return await self.bus.publish_batch(messages, expected_last=expected_last)
 
 
+def asked(reason: Reason) -> Signal:
+    return Signal(log=LIVE.log, reason=reason, requested_at=NOW)
+
+
 def page(*names: str) -> Page:
     items = [Seen(id=name, body=msgspec.Raw(b'{"fileId":"x"}')) for name in names]
     return Page(source="changes", items=items, observed_at=NOW, cursor="10")
@@ -155,7 +160,7 @@ async def test_good_poll_publishes_then_moves_and_sets_the_timer() -> None:
     """Items are in the stream, the cursor stands at the end, nobody holds the log."""
     world = World(read("11", "a", "b", more=True), read("12", "c"))
     await world.open()
-    assert Done(outcome="done") == await world.polling.poll(KEY, "push")
+    assert Done(outcome="done") == await world.polling.poll(KEY, asked("push"))
     record = await world.record()
     assert ("12", "", NOW, 10.0) == (
         record.cursor,
@@ -171,14 +176,14 @@ async def test_unknown_log_is_no_error() -> None:
     """A signal for a log without a record is served by doing nothing."""
     world = World()
     await world.open()
-    assert Done(outcome="unknown_log") == await world.polling.poll("c1.nothing", "push")
+    assert Done(outcome="unknown_log") == await world.polling.poll("c1.nothing", asked("push"))
 
 
 async def test_long_work_yields_to_others() -> None:
     """After its share of pages a log goes to the end of the queue, due at once."""
     world = World(*(read(str(n), f"f{n}", more=True) for n in range(11, 20)))
     await world.open()
-    assert Done(outcome="yielded") == await world.polling.poll(KEY, "timer")
+    assert Done(outcome="yielded") == await world.polling.poll(KEY, asked("timer"))
     record = await world.record()
     assert (3, "13", "", NOW) == (
         world.source.steps,
@@ -213,7 +218,7 @@ async def test_every_refusal_has_its_wait(error: Exception, wait_s: float) -> No
     """No error moves the cursor, ends the process or leads to a hot loop."""
     world = World(error)
     await world.open()
-    assert Done(outcome="failed") == await world.polling.poll(KEY, "push")
+    assert Done(outcome="failed") == await world.polling.poll(KEY, asked("push"))
     record = await world.record()
     assert ("10", "", 1) == (record.cursor, record.owner, record.failures)
     assert NOW + dt.timedelta(seconds=wait_s) == await world.timer_at()
@@ -226,12 +231,12 @@ async def test_failures_add_up_and_success_forgets_them() -> None:
     await world.open()
     waits = []
     for _ in range(3):
-        await world.polling.poll(KEY, "operator")
+        await world.polling.poll(KEY, asked("operator"))
         at = (await world.record()).next_poll_at
         assert at is not None
         waits.append((at - world.clock.at).total_seconds())
     assert [1.5, 2.5, 4.5] == waits
-    await world.polling.poll(KEY, "operator")
+    await world.polling.poll(KEY, asked("operator"))
     record = await world.record()
     assert (0, "") == (record.failures, record.last_error)
 
@@ -240,10 +245,10 @@ async def test_first_setback_goes_on_and_the_second_waits() -> None:
     """A lost cursor is healed at once; one that is lost again and again backs off."""
     world = World(back, read("20"))
     await world.open()
-    assert Done(outcome="done") == await world.polling.poll(KEY, "push")
+    assert Done(outcome="done") == await world.polling.poll(KEY, asked("push"))
     world.source.answers = [back, back]
     world.clock.at += dt.timedelta(hours=1)
-    assert Done(outcome="failed") == await world.polling.poll(KEY, "push")
+    assert Done(outcome="failed") == await world.polling.poll(KEY, asked("push"))
     record = await world.record()
     assert ("new", "", 2) == (record.phase, record.owner, record.failures)
     assert record.next_poll_at == world.clock.at + dt.timedelta(seconds=2.5)
@@ -254,7 +259,7 @@ async def test_full_stream_is_waited_for() -> None:
     world = World(read("11", "a"))
     await world.open()
     world.publisher.error = StreamFullError()
-    assert Done(outcome="failed") == await world.polling.poll(KEY, "push")
+    assert Done(outcome="failed") == await world.polling.poll(KEY, asked("push"))
     assert "10" == (await world.record()).cursor
     assert NOW + dt.timedelta(seconds=2) == await world.timer_at()
 
@@ -265,7 +270,7 @@ async def test_lost_broker_gives_the_signal_back() -> None:
     await world.open()
     world.publisher.error = BusUnavailableError()
     with pytest.raises(BusUnavailableError):
-        await world.polling.poll(KEY, "push")
+        await world.polling.poll(KEY, asked("push"))
     assert "10" == (await world.record()).cursor
 
 
@@ -281,7 +286,7 @@ async def test_who_lost_the_record_does_not_move_the_cursor() -> None:
         await world.logs.save(held, domain.stopped(held.record))
 
     world.publisher.before = stop
-    outcome = await world.polling.poll(KEY, "push")
+    outcome = await world.polling.poll(KEY, asked("push"))
     assert GiveBack(delay_s=0.1, reason="fenced") == outcome
     record = await world.record()
     assert ("10", True) == (record.cursor, record.stopped)
@@ -296,7 +301,7 @@ async def test_stale_cache_costs_one_more_read() -> None:
     assert entry is not None
     value = msgspec.json.encode(msgspec.structs.replace(LIVE, cursor="11"))
     await bucket.put(KEY, value, revision=entry.revision)
-    assert Done(outcome="done") == await world.polling.poll(KEY, "push")
+    assert Done(outcome="done") == await world.polling.poll(KEY, asked("push"))
     assert "12" == (await world.record()).cursor
 
 
@@ -304,8 +309,8 @@ async def test_spacing_is_slept() -> None:
     """A push right after a poll waits a moment, so that many pushes are few calls."""
     world = World(read("11"), read("12"), spacing_s=0.05)
     await world.open()
-    await world.polling.poll(KEY, "push")
-    await world.polling.poll(KEY, "push")
+    await world.polling.poll(KEY, asked("push"))
+    await world.polling.poll(KEY, asked("push"))
     assert [0.05] == world.clock.slept
 
 
@@ -313,6 +318,6 @@ async def test_items_that_cannot_be_routed_are_dead_letters() -> None:
     """An item without an id is kept for operators; the others go on."""
     world = World(read("11", "a", "", "b"))
     await world.open()
-    await world.polling.poll(KEY, "push")
+    await world.polling.poll(KEY, asked("push"))
     assert ["a", "b"] == await world.items()
     assert 1 == await world.bus.last_sequence(subjects.DEAD.name)

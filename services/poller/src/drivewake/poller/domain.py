@@ -15,7 +15,7 @@ from drivewake.contracts.ids import log_id
 from drivewake.contracts.keys import digest_of
 from drivewake.contracts.raw import LogFact
 from drivewake.contracts.records import LogKind, LogRecord, Snapshot
-from drivewake.contracts.signals import Reason
+from drivewake.contracts.signals import Reason, Signal
 
 POLLABLE: Final[frozenset[Status]] = frozenset({"active", "degraded"})
 """States of a connection in which its logs are read."""
@@ -70,14 +70,30 @@ class GiveBack(msgspec.Struct, frozen=True, kw_only=True):
 Verdict = Go | Skip | GiveBack
 
 
+_STRENGTH: Final[tuple[Reason, ...]] = ("timer", "snapshot", "push", "operator")
+"""Reasons of signals; each may be obeyed where those before it are not."""
+
+
+def merged(older: Signal, newer: Signal) -> Signal:
+    """Return one signal for two that wait: the stronger reason, the more urgent priority.
+
+    Among equals the newer one counts.
+    """
+    strongest = max(newer, older, key=lambda signal: _STRENGTH.index(signal.reason))
+    return _replace(strongest, priority=min(older.priority, newer.priority))
+
+
 def admit(
-    rules: Rules, record: LogRecord, *, reason: Reason, deliveries: int, me: str, now: dt.datetime
+    rules: Rules, record: LogRecord, *, signal: Signal, deliveries: int, me: str, now: dt.datetime
 ) -> Verdict:
     """Decide what a signal for this log leads to.
 
-    A timer that comes early means that a later one waits already; under a wrong clock, obeying
-    it would spin. Signals during a back-off wait for its end, an operator's apart. In both
-    cases a repeated delivery may come from a crash before the timer was set: set it again.
+    A timer before the time for which it was set means a wrong clock: obeying it would spin.
+    One whose time has come is obeyed although the record says later: it may have taken the
+    place of a push in the stream. That costs one poll and makes no timers more, for each
+    poll sets the one timer of its log. Signals during a back-off wait for its end, an
+    operator's apart. In both cases a repeated delivery may come from a crash before the
+    timer was set: set it again.
     """
     if record.stopped or record.paused:
         return Skip(reason="stopped" if record.stopped else "paused")
@@ -87,12 +103,11 @@ def admit(
             delay_s = min(rules.loser_s * 2 ** min(deliveries - 1, 10), rules.loser_cap_s)
             return GiveBack(delay_s=min(delay_s, left_s), reason="claimed")
     clean = not record.owner
-    due_in_s = seconds_until(record.next_poll_at, now)
-    if clean and due_in_s > rules.early_s:
+    if clean and seconds_until(record.next_poll_at, now) > rules.early_s:
         again = record.next_poll_at if deliveries > 1 else None
-        if record.failures and reason != "operator":
+        if record.failures and signal.reason != "operator":
             return Skip(reason="backing_off", at=again)
-        if reason == "timer":
+        if signal.reason == "timer" and seconds_until(signal.requested_at, now) > rules.early_s:
             return Skip(reason="early", at=again)
     since_s = -seconds_until(record.last_success_at, now)
     if record.last_success_at is None or since_s >= rules.spacing_s:

@@ -14,7 +14,7 @@ from drivewake.contracts.ids import InvalidIdError
 from drivewake.contracts.signals import SIGNALS, Signal
 from drivewake.poller import metrics
 from drivewake.poller.connections import Connections
-from drivewake.poller.domain import GiveBack
+from drivewake.poller.domain import GiveBack, merged
 from drivewake.poller.loops import run_until
 from drivewake.poller.polling import Claim, Done, Outcome, Polling
 from drivewake.poller.ports import Graveyard
@@ -57,7 +57,8 @@ class Work:
     """One log with a signal: waiting for its turn, or under way.
 
     `again` is a signal that came while the log was under way. The stream keeps one signal a
-    log, so the newest delivery stands for all before it.
+    log, so the newest delivery stands for all before it, and with the strongest reason that
+    any of them gave: a timer must not take the place of a push.
     """
 
     __slots__ = ("again", "claim", "connection", "delivery", "key", "signal", "since_s", "task")
@@ -70,7 +71,7 @@ class Work:
         self.signal = envelope.data
         self.delivery = delivery
         self.since_s = at_s
-        self.again: tuple[Envelope[Signal], Delivery] | None = None
+        self.again: tuple[Signal, Delivery] | None = None
         self.claim: Claim | None = None
         self.task: asyncio.Task[None] | None = None
 
@@ -181,12 +182,15 @@ class SignalHandler:
             self._works[key] = work
             self._turns.add(work.connection, signal.priority, work)
         elif work.task is None:
-            await self._supersede(work.delivery, delivery)
-            work.signal, work.delivery = signal, delivery
+            replaced = work.delivery
+            work.signal, work.delivery = merged(work.signal, signal), delivery
+            await self._supersede(replaced, delivery)
+        elif work.again is None:
+            work.again = (signal, delivery)
         else:
-            if work.again is not None:
-                await self._supersede(work.again[1], delivery)
-            work.again = (envelope, delivery)
+            waiting, replaced = work.again
+            work.again = (merged(waiting, signal), delivery)
+            await self._supersede(replaced, delivery)
 
     async def _supersede(self, old: Delivery, new: Delivery) -> None:
         """Settle a delivery whose message the stream has replaced: it only holds a place."""
@@ -238,6 +242,8 @@ class SignalHandler:
                 await self._settle(work.delivery, outcome)
             else:
                 await self._supersede(work.delivery, work.again[1])
+                if isinstance(outcome, GiveBack):
+                    work.again = (merged(work.signal, work.again[0]), work.again[1])
         finally:
             work.claim = None
             work.task = None
@@ -245,8 +251,8 @@ class SignalHandler:
             if work.again is None:
                 del self._works[work.key]
             else:
-                envelope, work.delivery = work.again
-                work.signal, work.again = envelope.data, None
+                work.signal, work.delivery = work.again
+                work.again = None
                 self._turns.add(work.connection, work.signal.priority, work)
             self._freed.set()
             asyncio.get_running_loop().call_soon(self._dispatch)
@@ -267,7 +273,7 @@ class SignalHandler:
             try:
                 return await self._polling.poll(
                     work.key,
-                    work.signal.reason,
+                    work.signal,
                     deliveries=delivery.deliveries,
                     on_claim=on_claim,
                 )

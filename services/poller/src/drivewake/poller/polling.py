@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from drivewake.contracts.records import LogKind, LogRecord
-from drivewake.contracts.signals import Reason
+from drivewake.contracts.signals import Signal
 from drivewake.gdrive.errors import (
     ConnectionUnusableError,
     GrantError,
@@ -116,7 +116,7 @@ class Polling:
     async def poll(
         self,
         key: str,
-        reason: Reason,
+        signal: Signal,
         *,
         deliveries: int = 1,
         on_claim: Callable[[Claim], None] = lambda _: None,
@@ -132,7 +132,7 @@ class Polling:
             verdict = domain.admit(
                 self._rules,
                 held.record,
-                reason=reason,
+                signal=signal,
                 deliveries=deliveries,
                 me=self._me,
                 now=self._clock.now(),
