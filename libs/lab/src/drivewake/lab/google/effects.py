@@ -1,6 +1,7 @@
 """How a commanded fault is felt: in the body, on the wire, in the connection itself."""
 
 import asyncio
+import contextlib
 import ctypes
 from collections.abc import Sequence
 from email.utils import formatdate
@@ -84,7 +85,10 @@ async def deliver(response: Response, scope: Any, send: Any) -> None:  # noqa: A
     for rule in rules:
         if rule.effect == "timeout":
             await asyncio.sleep(min(max(rule.seconds, 0), _MAX_WAIT_S))
-        if rule.effect in {"timeout", "reset"}:
+            with contextlib.suppress(ConnectionError):  # the caller lost patience first
+                reset(scope["client"])
+            return
+        if rule.effect == "reset":
             reset(scope["client"])
             return
     broken = next((rule for rule in rules if rule.effect == "truncate"), None)

@@ -7,7 +7,8 @@ other and the same seed and the same calls meet the same faults. The effects the
 made at the rim (effects.py) and in push.py. Every hit is in the ledger.
 
 Operations are method ids (`drive.changes.list`, `driveactivity.activity.query`),
-`oauth.token`, `oauth.revoke` and so on, and `push`.
+`oauth.token`, `oauth.revoke` and so on, `batch`, and `push`. A call inside a batch meets its own
+faults too, but for those of the connection, which it has not; the control API meets none.
 """
 
 import random
