@@ -63,6 +63,16 @@ class GatedPolling:
         return outcome
 
 
+def stated(connection: str, status: Status, revision: int) -> Envelope[Connection]:
+    """Return a state of a connection as auth would tell it."""
+    state = Connection(
+        status=status, principal_kind="user", scopes=(), revision=revision, since=NOW
+    )
+    return Envelope(
+        id="i", source="/t", type="t", time=NOW, tenant="t1", connection=connection, data=state
+    )
+
+
 class NoTokens:
     """Has no tokens to forget."""
 
@@ -110,14 +120,7 @@ class World:
         await asyncio.gather(*self.tasks)
 
     async def connection(self, name: str, status: Status = "active", revision: int = 1) -> None:
-        state = Connection(
-            status=status, principal_kind="user", scopes=(), revision=revision, since=NOW
-        )
-        await self.connections.apply(
-            Envelope(
-                id="i", source="/t", type="t", time=NOW, tenant="t1", connection=name, data=state
-            )
-        )
+        await self.connections.apply(stated(name, status, revision))
         await self.until_empty()  # the first signal of a new log is served before a test begins
         self.polling.began.clear()
         self.polling.reasons.clear()
@@ -243,19 +246,7 @@ async def test_poll_of_a_connection_that_ends_is_cut_off(world: World) -> None:
     world.polling.gate.clear()
     await world.signal("c1")
     await world.until_began(1)
-    await world.connections.apply(
-        Envelope(
-            id="i",
-            source="/t",
-            type="t",
-            time=NOW,
-            tenant="t1",
-            connection="c1",
-            data=Connection(
-                status="revoked", principal_kind="user", scopes=(), revision=2, since=NOW
-            ),
-        )
-    )
+    await world.connections.apply(stated("c1", "revoked", 2))
     await world.until_empty()
     assert 0 == world.polling.running
 

@@ -207,7 +207,7 @@ async def test_long_work_yields_to_others() -> None:
         (errors.BlockedError("domainPolicy"), 900.0),
         (errors.ScopeMissingError("scope"), 900.0),
         (errors.GrantDeadError("grant"), 900.0),
-        (errors.UnauthorizedError("401"), 900.0),
+        (errors.UnauthorizedError("401"), 1.5),
         (errors.ConnectionUnusableError("not_active"), 900.0),
         (errors.BadRequestError("bug"), 1.5),
         (errors.ItemTerminalError("odd"), 1.5),

@@ -108,7 +108,8 @@ class Connections:
             return
         self._known[connection] = Known(status=state.status, revision=state.revision)
         if state.status in domain.POLLABLE:
-            await self._start(envelope.tenant, connection)
+            healed = known is not None and (known.status, state.status) == ("degraded", "active")
+            await self._start(envelope.tenant, connection, healed=healed)
             return
         self._tokens.forget(envelope.tenant, connection)
         for listener in self._listeners:
@@ -116,24 +117,28 @@ class Connections:
         for held in self._outside.logs.of_connection(connection):
             await self._change(held, _stopped)
 
-    async def _start(self, tenant: str, connection: str) -> None:
-        """Make sure that the log of the user's changes exists, and that stopped logs go on."""
+    async def _start(self, tenant: str, connection: str, *, healed: bool) -> None:
+        """Make sure that the log of the user's changes exists, and that stopped logs go on.
+
+        In a connection that healed, logs that back off go on at once too.
+        """
         first = domain.new_log(tenant, connection, "user_changes", self._outside.clock.now())
         held = self._outside.logs.of_connection(connection)
         if all(one.record.log != first.log for one in held):
             held = [*held, Held(record=first, revision=0)]
         for one in held:
-            changed = await self._change(one, self._started)
+            changed = await self._change(one, lambda held: self._started(held, healed=healed))
             if changed is not None:
                 await self._outside.signals.send(changed, "snapshot", priority=START_PRIORITY)
 
-    def _started(self, held: Held) -> LogRecord | None:
+    def _started(self, held: Held, *, healed: bool) -> LogRecord | None:
         """Return what a log of an active connection becomes, None if it runs already.
 
         A log that nobody has begun may have lost its first signal to a crash: again.
         """
         record = held.record
-        if record.stopped:
+        backs_off = bool(record.failures) and not record.owner
+        if record.stopped or (healed and backs_off):
             return domain.resumed(record, self._outside.clock.now())
         untouched = record.phase == "new" and not record.owner and not record.failures
         return record if held.revision == 0 or untouched else None

@@ -325,7 +325,7 @@ def stopped(record: LogRecord) -> LogRecord:
 
 
 def resumed(record: LogRecord, now: dt.datetime) -> LogRecord:
-    """Start a stopped log where it stood, with a clean slate."""
+    """Let a log that was stopped or backs off go on where it stood, with a clean slate."""
     return _replace(record, stopped=False, failures=0, last_error="", next_poll_at=now)
 
 

@@ -13,7 +13,6 @@ from drivewake.gdrive.errors import (
     ConnectionUnusableError,
     GrantError,
     RetryError,
-    UnauthorizedError,
 )
 from drivewake.poller import domain, metrics, rhythm
 from drivewake.poller.domain import GiveBack, Rules, Skip
@@ -174,8 +173,9 @@ class Polling:
             raise
         except StreamFullError as error:
             return await self._fail(claim, str(error), wait_s=FULL_RETRY_S)
-        except (GrantError, UnauthorizedError, ConnectionUnusableError) as error:
+        except (GrantError, ConnectionUnusableError) as error:
             # Auth knows; it will say that the connection stops. Until then hardly ever.
+            # A 401 is not among them: it may pass, and auth only calls it degraded.
             return await self._fail(claim, str(error), wait_s=self._rhythm.degraded_s)
         except RetryError as error:
             return await self._fail(claim, str(error), retry_after_s=error.retry_after_s)
