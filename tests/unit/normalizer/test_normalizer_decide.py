@@ -412,6 +412,15 @@ def test_ended_connection_sees_nothing() -> None:
     assert isinstance(events[1], FileRemoved)
 
 
+def test_ended_connection_sees_nothing_whatever_its_clock_says() -> None:
+    """A revocation stamped before the last sighting, by a clock behind, ends it all the same."""
+    _, head = told(seen(1, 10))
+    events, head = told(Ended(connection="c1", at=5), head=head)
+    assert [SightingLost(file="f1", epoch=1, cause="connection_ended")] == events[:1]
+    assert not head.sightings["c1"].lasts
+    assert ([], head) == told(Ended(connection="c1", at=5), head=head)
+
+
 def test_trashed_at_discovery_is_part_of_it() -> None:
     """A file first seen in the trash is discovered there; no second event says so."""
     events, _ = told(seen(1, 10, trashed=True))

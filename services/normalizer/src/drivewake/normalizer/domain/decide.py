@@ -10,8 +10,9 @@ The rules:
 - Several changes in one observation are several events in the order of the list below, all
   with the file as it is after the observation.
 - A sighting follows its connection's latest word, by when it was observed. Its first begins
-  it, `removed` or a complete snapshot without the file ends it. The last one's end removes
-  the file; being seen again restores it (and trashes it again, if it lies in the trash).
+  it, `removed` or a complete snapshot without the file ends it, and so does the end of the
+  connection, whatever its clock says. The last one's end removes the file; being seen again
+  restores it (and trashes it again, if it lies in the trash).
 - What a connection saw before its sighting ended, but arrives after, still tells the file's
   state. If it is the first that is ever heard of the sighting, the sighting is told whole:
   gained, and lost again.
@@ -50,7 +51,7 @@ def decide(head: Head, observation: Observation) -> Events:
         case Gone():
             return _ending(head, observation.connection, observation.at, "removed")
         case Ended():
-            return _ending(head, observation.connection, observation.at, "connection_ended")
+            return _on_ended(head, observation)
         case Absent():
             return _on_absent(head, observation)
 
@@ -106,6 +107,13 @@ def _ending(head: Head, connection: str, at: int, cause: Cause) -> Events:
     if any(each.lasts for name, each in head.sightings.items() if name != connection):
         return (lost,)
     return (lost, FileRemoved(file=_current(known, head.core), cause="last_sighting_ended"))
+
+
+def _on_ended(head: Head, ended: Ended) -> Events:
+    """End the sighting whenever it was renewed: the clocks of auth and the poller may differ."""
+    sighting = head.sightings.get(ended.connection)
+    at = ended.at if sighting is None else max(ended.at, sighting.at)
+    return _ending(head, ended.connection, at, "connection_ended")
 
 
 def _on_absent(head: Head, absent: Absent) -> Events:
