@@ -241,6 +241,37 @@ async def test_failures_add_up_and_success_forgets_them() -> None:
     assert (0, "") == (record.failures, record.last_error)
 
 
+async def test_failures_between_pages_are_not_in_a_row() -> None:
+    """A long reading that fails now and then backs off each time as after a first failure."""
+    away = errors.UnavailableError("away")
+    world = World(away, read("11", more=True), away, read("12", more=True), away)
+    await world.open()
+    failures = []
+    for _ in range(3):
+        await world.polling.poll(KEY, asked("operator"))
+        failures.append((await world.record()).failures)
+    assert [1, 1, 1] == failures
+
+
+async def test_yield_with_progress_forgets_failures() -> None:
+    """A turn that read pages and yields leaves no failure behind, nor its reason."""
+    away = errors.UnavailableError("away")
+    world = World(away, *(read(str(n), more=True) for n in (11, 12, 13)))
+    await world.open()
+    await world.polling.poll(KEY, asked("operator"))
+    assert Done(outcome="yielded") == await world.polling.poll(KEY, asked("operator"))
+    record = await world.record()
+    assert (0, "") == (record.failures, record.last_error)
+
+
+async def test_pages_after_a_setback_do_not_hide_it() -> None:
+    """A listing that is lost again after some of its pages backs off."""
+    world = World(back, read("20", more=True), back)
+    await world.open()
+    assert Done(outcome="failed") == await world.polling.poll(KEY, asked("push"))
+    assert 2 == (await world.record()).failures
+
+
 async def test_first_setback_goes_on_and_the_second_waits() -> None:
     """A lost cursor is healed at once; one that is lost again and again backs off."""
     world = World(back, read("20"))
@@ -260,7 +291,9 @@ async def test_full_stream_is_waited_for() -> None:
     await world.open()
     world.publisher.error = StreamFullError()
     assert Done(outcome="failed") == await world.polling.poll(KEY, asked("push"))
-    assert "10" == (await world.record()).cursor
+    record = await world.record()
+    assert ("10", 0, "") == (record.cursor, record.failures, record.owner)
+    assert "" != record.last_error
     assert NOW + dt.timedelta(seconds=2) == await world.timer_at()
 
 

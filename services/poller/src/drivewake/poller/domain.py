@@ -155,6 +155,16 @@ def failed(record: LogRecord, error: str) -> LogRecord:
     return _replace(record, failures=record.failures + 1, last_error=error[:MAX_ERROR_CHARS])
 
 
+def hindered(record: LogRecord, error: str) -> LogRecord:
+    """Say what holds the log up, without a failure of the log or of Google."""
+    return _replace(record, last_error=error[:MAX_ERROR_CHARS])
+
+
+def progressed(record: LogRecord) -> LogRecord:
+    """Forget the failures: a page was read and published, so they are no longer in a row."""
+    return _replace(record, failures=0, last_error="")
+
+
 def postponed(record: LogRecord, at: dt.datetime) -> LogRecord:
     """Release until `at`: the cursor stands where it stood."""
     return _replace(record, owner="", claimed_until=None, next_poll_at=at)

@@ -172,7 +172,7 @@ class Polling:
         except (ConflictError, BusUnavailableError):
             raise
         except StreamFullError as error:
-            return await self._fail(claim, str(error), wait_s=FULL_RETRY_S)
+            return await self._wait_for_room(claim, str(error))
         except (GrantError, ConnectionUnusableError) as error:
             # Auth knows; it will say that the connection stops. Until then hardly ever.
             # A 401 is not among them: it may pass, and auth only calls it degraded.
@@ -187,11 +187,13 @@ class Polling:
 
     async def _pages(self, claim: Claim) -> Done:
         source = self._sources[claim.record.kind]
+        set_back = False
         for _ in range(self._rules.turn_pages):
             step = await source.step(claim.record)
             await self._publish(claim.record, step)
             record = step.record
             if step.setback:
+                set_back = True
                 record = domain.failed(record, step.setback)
                 _log.warning(
                     "a log was set back",
@@ -201,6 +203,8 @@ class Polling:
                 )
                 if record.failures > 1:
                     return await self._postpone(claim, record, self._backoff_s(record, None))
+            elif step.page is not None and not set_back:
+                record = domain.progressed(record)
             if not step.more:
                 return await self._settle(claim, record)
             await claim.save(record)
@@ -251,6 +255,13 @@ class Polling:
             **_names(record),
         )
         return await self._postpone(claim, record, wait_s)
+
+    async def _wait_for_room(self, claim: Claim, text: str) -> Done:
+        """Look again soon: DRIVE_RAW is full, which is no failure of this log."""
+        _log.warning(
+            "a poll waits for room", action="stream_full", reason=text, **_names(claim.record)
+        )
+        return await self._postpone(claim, domain.hindered(claim.record, text), FULL_RETRY_S)
 
     def _backoff_s(self, record: LogRecord, retry_after_s: float | None) -> float:
         return rhythm.backoff_s(self._rhythm, record.failures, retry_after_s, self._draw())
