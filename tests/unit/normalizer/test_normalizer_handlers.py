@@ -18,15 +18,21 @@ from drivewake.contracts.ids import PARTITIONS, partition_of
 from drivewake.contracts.raw import LogFact
 from drivewake.eventstore.errors import PoisonError, StoreUnavailableError
 from drivewake.eventstore.memory import MemoryStore
-from drivewake.eventstore.store import Appended, Batch, Head
-from drivewake.normalizer.errors import ContendedError, TooManyDeadError
+from drivewake.eventstore.store import ABSENT, Appended, Batch, Head, HeadWrite
+from drivewake.normalizer.committing import Committer
+from drivewake.normalizer.errors import ContendedError, TooManyDeadError, UndecidableError
+from drivewake.normalizer.items import decode_connection
 from drivewake.normalizer.limits import DeadRule
+from drivewake.normalizer.minting import Mint
+from drivewake.normalizer.sweeping import Sweeper
+from drivewake.runtime.clock import SystemClock
 
 if TYPE_CHECKING:
     from tests.unit.normalizer.conftest import Harness
 
 Kind = Literal["snapshot_started", "snapshot_completed", "gap_opened", "gap_closed"]
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+SECRET = b"0123456789abcdef"
 
 
 def fact(kind: Kind, at: float, *, snapshot: str = "", gap: str = "", files: int = 0) -> LogFact:
@@ -511,6 +517,35 @@ async def test_revoked_connection_ends_its_sightings(harness: "Harness") -> None
     assert [("file.removed", "f1"), ("sighting.lost", "f1"), ("sighting.lost", "f2")] == sorted(
         told[1:]
     )
+
+
+async def unreadable_connection(harness: "Harness") -> None:
+    """Let the store hold a head of connection c1 that no version wrote."""
+    head = HeadWrite(tenant="t1", kind="connection", id="c1", expected=ABSENT, state=b"\xc1")
+    await harness.store.append(Batch(heads=[head]))
+
+
+async def test_revocation_of_a_connection_with_an_unreadable_head_is_buried_once(
+    harness: "Harness",
+) -> None:
+    """What cannot be decided goes to the dead letters; the consumer goes on."""
+    await unreadable_connection(harness)
+    await harness.connection(10, "revoked", 2)
+    await harness.change(11, {}, connection="c2")
+    await harness.drain()
+    (letter,) = await harness.dead()
+    assert "the stored head is unreadable" in letter.reason
+    assert ["sighting.gained", "file.discovered"] == await harness.types()
+
+
+async def test_sweeping_an_unreadable_connection_is_undecidable(harness: "Harness") -> None:
+    """A head that was spoilt since the revocation was decided raises what the handler buries."""
+    await unreadable_connection(harness)
+    await harness.connection(10, "revoked", 2)
+    (taken,) = await harness.take()
+    committer = Committer(harness.store, Mint(SECRET), harness.bus, SystemClock())
+    with pytest.raises(UndecidableError, match="unreadable"):
+        await Sweeper(harness.store, committer).end_connection(decode_connection(taken.delivery))
 
 
 async def test_revocation_overtaken_by_a_new_consent_ends_nothing(harness: "Harness") -> None:

@@ -119,23 +119,24 @@ class BatchHandler:
                 await item.origin.delivery.ack()
             else:
                 items.append(item)
-        await self._commit(items)
+        buried = {id(item) for item in await self._commit(items)}
         for item in items:
-            if isinstance(item, ConnectionItem):
+            if isinstance(item, ConnectionItem) and id(item) not in buried:
                 try:
                     await self._sweeper.end_connection(item)
                 except UndecidableError as error:
                     await self._bury(item, str(error))
         await _acknowledge(items)
 
-    async def _commit(self, items: Sequence[Item]) -> None:
-        """Commit items; what the store refuses for good is buried."""
+    async def _commit(self, items: Sequence[Item]) -> list[Item]:
+        """Commit items; return those that the store refuses for good, which are buried."""
         refused = await self._committer.commit(
             [item for item in items if not isinstance(item, IgnoredItem)]
         )
         for each in refused:
             await self._bury(each.item, each.reason)
         metrics.MESSAGES.add(len(items) - len(refused), outcome="decided")
+        return [each.item for each in refused]
 
     async def _bury(self, item: Item, reason: str) -> None:
         self._burial.note([True], reason)

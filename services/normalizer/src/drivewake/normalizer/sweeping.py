@@ -2,7 +2,10 @@
 
 from typing import Final
 
+import msgspec
+
 from drivewake.contracts.ids import PARTITIONS
+from drivewake.eventstore.store import Head
 from drivewake.normalizer import metrics
 from drivewake.normalizer.committing import Committer
 from drivewake.normalizer.decisions import CONNECTION, sighting_kind
@@ -39,11 +42,14 @@ class Sweeper:
         await self._sweep(origin, origin.partition, absent)
 
     async def end_connection(self, item: ConnectionItem) -> None:
-        """End all sightings of a connection, if this revoked state is its latest."""
+        """End all sightings of a connection, if this revoked state is its latest.
+
+        UndecidableError if the stored state of the connection cannot be read.
+        """
         origin = item.origin
         heads = await self._store.heads(origin.tenant, CONNECTION, [origin.connection])
         stored = heads.get(origin.connection)
-        if stored is None or decode_connection_head(stored.state).revision != item.state.revision:
+        if stored is None or _revision(stored) != item.state.revision:
             return
         ended = Ended(connection=origin.connection, at=microseconds(item.state.since))
         for partition in range(PARTITIONS):
@@ -59,3 +65,10 @@ class Sweeper:
             metrics.SWEPT.add(len(files))
             after = files[-1]
             await origin.delivery.in_progress()
+
+
+def _revision(stored: Head) -> int:
+    try:
+        return decode_connection_head(stored.state).revision
+    except msgspec.MsgspecError as error:
+        raise UndecidableError(f"the stored head is unreadable: {error}") from error
