@@ -264,6 +264,31 @@ async def test_what_the_store_refuses_for_good_is_buried_alone(
     assert 0 == await harness.unsettled()
 
 
+class RefusingToLook(MemoryStore):
+    """A store that cannot even look for a file of a certain id."""
+
+    async def heads(self, tenant: str, kind: str, ids: Collection[str]) -> Mapping[str, Head]:
+        """Refuse, or read."""
+        if "f3" in ids:
+            raise PoisonError("an id")
+        return await super().heads(tenant, kind, ids)
+
+
+async def test_what_the_store_cannot_look_for_is_buried_alone(harness: "Harness") -> None:
+    """A poison in a query costs its own message too, and no crash."""
+    harness.store = RefusingToLook()
+    for number in range(6):
+        await harness.change(1, {}, item=f"f{number}")
+    await harness.drain(handler=harness.handler_on(harness.store))
+    assert {f"f{n}" for n in range(6)} - {"f3"} == {
+        event.subject for event in await harness.events()
+    }
+    assert ["the database refuses a value: an id"] == [
+        letter.reason for letter in await harness.dead()
+    ]
+    assert 0 == await harness.unsettled()
+
+
 # -- The store moves or is away -----------------------------------------------------------------
 
 

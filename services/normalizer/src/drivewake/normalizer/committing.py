@@ -62,10 +62,12 @@ class Committer:
         refused: list[Refused] = []
         attempts = 0
         while items and attempts < MAX_ATTEMPTS:
-            decisions, undecided = self._decide(items, await self._read(items))
-            refused += undecided
-            items = _without(items, undecided)
+            decisions = Decisions(self._mint, {})
             try:
+                # A value may be poison to a query already, before there is any decision.
+                decisions, undecided = self._decide(items, await self._read(items))
+                refused += undecided
+                items = _without(items, undecided)
                 await self._append(decisions, lane, items)
             except HeadMovedError:
                 metrics.RETRIES.add(reason="head_moved")
