@@ -108,6 +108,17 @@ async def test_applied_cursor_is_kept_with_the_batch(harness: "Harness") -> None
     ]
 
 
+async def test_listed_files_leave_the_applied_cursor_alone(harness: "Harness") -> None:
+    """The page token of a listing is no place to resume the changes at, however late it comes."""
+    await harness.listed(1, "f1", "s1")
+    await harness.drain()
+    assert [] == list(await harness.store.applied("t1", "c1"))
+    await harness.change(2, {"version": "2"})
+    await harness.listed(3, "f1", "s1", version="3")
+    await harness.drain()
+    assert ["page-2"] == [each.cursor for each in await harness.store.applied("t1", "c1")]
+
+
 # -- Poison ----------------------------------------------------------------------------------
 
 UNDECODABLE = {

@@ -49,7 +49,10 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 class FileItem(msgspec.Struct, frozen=True):
-    """An observation of a file; `occurred_at` is Google's own time of the change."""
+    """An observation of a file; `occurred_at` is Google's own time of the change.
+
+    `cursor` is where the log's changes may be resumed; empty for what was listed.
+    """
 
     origin: Origin
     file: str
@@ -183,7 +186,8 @@ def _listed(origin: Origin, raw: Raw) -> Item:
         raise UndecidableError("the file is another than its raw says")
     state = file_state(file)
     seen = Seen(connection=connection, log=log, at=at, file=state, snapshot=raw.snapshot)
-    return FileItem(origin, raw.item, seen, None, raw.cursor)
+    # A listing's page token says nothing of where the log's changes may be resumed.
+    return FileItem(origin, raw.item, seen)
 
 
 def _fact(origin: Origin, raw: Raw) -> Item:
