@@ -1,13 +1,14 @@
 """Handling batches: what becomes durable, in which order, and what is acknowledged when."""
 
 import datetime as dt
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from drivewake.contracts import subjects
 from drivewake.contracts.connections import Status
+from drivewake.contracts.dead import DeadLetter
 from drivewake.contracts.events import (
     ConnectionEstablished,
     ConnectionRestored,
@@ -19,13 +20,18 @@ from drivewake.contracts.raw import LogFact
 from drivewake.eventstore.errors import PoisonError, StoreUnavailableError
 from drivewake.eventstore.memory import MemoryStore
 from drivewake.eventstore.store import ABSENT, Appended, Batch, Head, HeadWrite
+from drivewake.normalizer.adapters import BusGraveyard
+from drivewake.normalizer.burial import Burial
 from drivewake.normalizer.committing import Committer
 from drivewake.normalizer.errors import ContendedError, TooManyDeadError, UndecidableError
+from drivewake.normalizer.handlers import BatchHandler
 from drivewake.normalizer.items import decode_connection
-from drivewake.normalizer.limits import DeadRule
+from drivewake.normalizer.limits import DeadBound, DeadRule
 from drivewake.normalizer.minting import Mint
 from drivewake.normalizer.sweeping import Sweeper
 from drivewake.runtime.clock import SystemClock
+from drivewake.runtime.errors import BusUnavailableError
+from drivewake.runtime.memory import MemoryBus
 
 if TYPE_CHECKING:
     from tests.unit.normalizer.conftest import Harness
@@ -240,6 +246,53 @@ async def test_too_many_dead_stop_the_service_with_the_stream_left_as_it_is(
     assert (5, []) == (await harness.unsettled(), await harness.dead())
 
 
+class Closed(BusGraveyard):
+    """A graveyard that is away for the first `refusals` times."""
+
+    def __init__(self, bus: MemoryBus, refusals: int) -> None:
+        super().__init__(bus)
+        self._refusals = refusals
+
+    async def bury(self, letters: Sequence[DeadLetter]) -> None:
+        """Refuse, or bury."""
+        self._refusals -= 1
+        if self._refusals >= 0:
+            raise BusUnavailableError
+        await super().bury(letters)
+
+
+async def test_dead_message_counts_once_however_often_its_burial_is_tried(
+    harness: "Harness",
+) -> None:
+    """While DRIVE_DEAD is away one corpse stays one: the service waits, it does not stop."""
+    clock = SystemClock()
+    committer = Committer(harness.store, Mint(SECRET), harness.bus, clock)
+    bound = DeadBound(DeadRule(window=100, ratio=1.0, in_a_row=3))
+    burial = Burial(Closed(harness.bus, refusals=5), bound, clock)
+    handler = BatchHandler(committer, Sweeper(harness.store, committer), burial, clock)
+    await harness.publish(subjects.raw(0, "t1", "c1"), b"?")
+    for _ in range(5):
+        with pytest.raises(BusUnavailableError):
+            await handler.handle(await harness.take())
+        await harness.give_back()
+    await harness.drain(handler=handler)
+    assert (0, 1) == (await harness.unsettled(), len(await harness.dead()))
+
+
+async def test_dead_message_counts_once_however_often_it_comes_again(harness: "Harness") -> None:
+    """An undecodable listing that waits for the store is one corpse, not one a retry."""
+    harness.rule = DeadRule(window=100, ratio=1.0, in_a_row=3)
+    harness.store = Flaky(failures=5)
+    handler = harness.handler_on(harness.store)
+    await harness.listed(1, "f1", "s1", version="not a number")
+    for _ in range(5):
+        with pytest.raises(StoreUnavailableError):
+            await handler.handle(await harness.take())
+        await harness.give_back()
+    await harness.drain(handler=handler)
+    assert 0 == await harness.unsettled()
+
+
 class Refusing(MemoryStore):
     """A store that refuses any batch with an event of some files for good.
 
@@ -372,11 +425,11 @@ async def test_endless_contention_gives_the_batch_back(harness: "Harness") -> No
 
 
 class Flaky(MemoryStore):
-    """A store that commits and then loses the answer, the first time."""
+    """A store that commits and then loses the answer, the first times."""
 
-    def __init__(self) -> None:
+    def __init__(self, failures: int = 1) -> None:
         super().__init__()
-        self.failures = 1
+        self.failures = failures
 
     async def append(self, batch: Batch) -> Appended:
         """Commit, and perhaps do not say so."""

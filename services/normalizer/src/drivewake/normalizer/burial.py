@@ -20,6 +20,8 @@ SERVICE: Final = "normalizer"
 MAX_BODY_BYTES: Final = 600 << 10
 """Base64 of this, with the rest of the letter, fits into a message of 1 MiB."""
 MAX_REASON_CHARS: Final = 500
+MAX_COUNTED: Final = 10_000
+"""So many of the latest dead messages are known again when they are delivered again."""
 TRACEPARENT: Final = "traceparent"
 
 _log = get_logger(__name__)
@@ -32,6 +34,11 @@ class Corpse(msgspec.Struct, frozen=True):
     stream: str
     reason: str
 
+    @property
+    def place(self) -> tuple[str, int]:
+        """Which message it is, however often it is delivered."""
+        return self.stream, self.delivery.stream_sequence
+
 
 class Burial:
     """Buries messages durably, so that they may be acknowledged."""
@@ -40,17 +47,29 @@ class Burial:
         self._graveyard = graveyard
         self._bound = bound
         self._clock = clock
+        self._counted: dict[tuple[str, int], None] = {}
 
-    def note(self, dead: Sequence[bool], reason: str) -> None:
-        """Note messages in order, before any is buried; raises TooManyDeadError."""
+    async def bury(self, verdicts: Sequence[Corpse | None]) -> None:
+        """Keep the dead among messages in order (None: alive) as dead letters.
+
+        Raises TooManyDeadError before any is buried, and BusError. A message counts once,
+        after it was buried: retries must not make one fault look like many.
+        """
+        fresh = [each for each in verdicts if each is None or each.place not in self._counted]
+        dead = [each is not None for each in fresh]
+        corpses = [each for each in verdicts if each is not None]
+        reason = corpses[-1].reason if corpses else ""
+        if corpses:
+            self._bound.check(dead, reason)
+            await self._graveyard.bury([self._letter(corpse) for corpse in corpses])
+            self._tell(corpses, counted=sum(dead))
         self._bound.note(dead, reason)
 
-    async def bury(self, corpses: Sequence[Corpse]) -> None:
-        """Keep the messages as dead letters; raises BusError."""
-        if not corpses:
-            return
-        await self._graveyard.bury([self._letter(corpse) for corpse in corpses])
-        metrics.MESSAGES.add(len(corpses), outcome="dead")
+    def _tell(self, corpses: Sequence[Corpse], *, counted: int) -> None:
+        metrics.MESSAGES.add(counted, outcome="dead")
+        self._counted |= {corpse.place: None for corpse in corpses}
+        while len(self._counted) > MAX_COUNTED:
+            del self._counted[next(iter(self._counted))]
         for corpse in corpses:
             _log.error(
                 f"a message went to the dead letters: {corpse.reason[:MAX_REASON_CHARS]}",

@@ -70,27 +70,25 @@ class BatchHandler:
     async def _decoded(self, batch: Sequence[Taken]) -> dict[int, deque[Item]]:
         """Decode; bury what cannot be. Returns the items of each partition in order."""
         queues: dict[int, deque[Item]] = {}
-        corpses: list[Corpse] = []
+        verdicts: list[Corpse | None] = []
         lost: list[Delivery] = []
-        dead: list[bool] = []
         now = self._clock.now()
         for taken in batch:
             queue = queues.setdefault(taken.partition, deque())
-            count = len(corpses)
+            corpse: Corpse | None = None
             try:
                 if taken.partition == CONNECTIONS:
                     queue.append(decode_connection(taken.delivery))
                 else:
                     queue.append(decode_raw(taken.delivery, taken.partition, now))
             except UndecidedError as error:
-                corpses.append(_corpse(taken, error))
+                corpse = _corpse(taken, error)
                 queue.append(error.glimpse)
             except UndecidableError as error:
-                corpses.append(_corpse(taken, error))
+                corpse = _corpse(taken, error)
                 lost.append(taken.delivery)
-            dead.append(len(corpses) > count)
-        self._burial.note(dead, corpses[-1].reason if corpses else "")
-        await self._burial.bury(corpses)
+            verdicts.append(corpse)
+        await self._burial.bury(verdicts)
         for delivery in lost:
             await delivery.ack()
         return queues
@@ -139,7 +137,6 @@ class BatchHandler:
         return [each.item for each in refused]
 
     async def _bury(self, item: Item, reason: str) -> None:
-        self._burial.note([True], reason)
         stream = subjects.CONNECTION if isinstance(item, ConnectionItem) else subjects.RAW
         await self._burial.bury([Corpse(item.origin.delivery, stream.name, reason)])
 

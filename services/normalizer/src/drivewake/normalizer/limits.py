@@ -30,6 +30,13 @@ class DeadBound:
         self._dead = 0
         self._row = 0
 
+    def check(self, dead: Sequence[bool], reason: str) -> None:
+        """Raise what noting these messages would raise; note nothing."""
+        trial = DeadBound(self._rule)
+        trial._window = self._window.copy()
+        trial._dead, trial._row = self._dead, self._row
+        trial.note(dead, reason)
+
     def note(self, dead: Sequence[bool], reason: str) -> None:
         """Note messages in their order; raises TooManyDeadError when the bound is passed."""
         for one in dead:
