@@ -388,7 +388,8 @@ def check_framed(raws: Sequence[Stored]) -> None:
 
     Each item lies in the partition of its file. In each partition every snapshot was said to
     start before its first item; a snapshot that was completed was so after its last item, in
-    all sixteen partitions.
+    all sixteen partitions. Its items were observed after it began: else a sweep would end what
+    it listed.
     """
     for one in raws:
         if one.raw.source != "log":
@@ -397,6 +398,9 @@ def check_framed(raws: Sequence[Stored]) -> None:
         mine = [one for one in raws if one.raw.snapshot == snapshot]
         ended = [one for one in mine if _fact(one) == "snapshot_completed"]
         assert {one.partition for one in ended} in (set(), set(range(16)))
+        begun = {one.fact.started_at for one in mine if _fact(one) == "snapshot_started"}
+        observed = {one.raw.observed_at for one in mine if one.raw.source == "snapshot"}
+        assert not observed or max(begun) <= min(observed)
         for partition in range(16):
             here = [one for one in mine if one.partition == partition]
             items = [one.sequence for one in here if one.raw.source == "snapshot"]

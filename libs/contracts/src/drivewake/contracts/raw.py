@@ -15,7 +15,7 @@ class Raw(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     - `item`: id of the observed file, or of the log for facts of a whole log.
     - `cursor`: the page token this item was read at; `request`: fingerprint of the call.
-    - `observed_at`: UTC instant at which Google's answer was complete.
+    - `observed_at`: UTC instant just before Google was asked: the item is at least as new.
     - `body`: for `changes` one Change resource, for `snapshot` one File resource, both of
       drive v3; for `log` a LogFact.
     - `snapshot`: id of the snapshot the item belongs to.

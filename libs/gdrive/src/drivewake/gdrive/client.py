@@ -25,6 +25,7 @@ from drivewake.gdrive.requests import DriveRequests, fingerprint
 from drivewake.gdrive.retries import Retries
 from drivewake.gdrive.token import AccessToken
 from drivewake.gdrive.transport import Transport
+from drivewake.runtime.clock import Clock, SystemClock
 
 MAX_PAGE: Final = 1000
 _A_MILLISECOND: Final = dt.timedelta(milliseconds=1)
@@ -104,11 +105,13 @@ class DriveClient:
         transport: Transport | None = None,
         governor: Governor | None = None,
         retries: Retries | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._requests = DriveRequests(api_endpoint)
         self._transport = transport or Transport()
         self._governor = governor or Governor()
         self._retries = retries or Retries()
+        self._clock = clock or SystemClock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -127,7 +130,7 @@ class DriveClient:
 
     async def start_page_token(self, token: AccessToken, *, drive: str | None = None) -> str:
         """Return the token from which changes to come can be read."""
-        start, _ = await self._call(token, self._requests.start_page_token(drive), decode_start)
+        start, _, _ = await self._call(token, self._requests.start_page_token(drive), decode_start)
         return start
 
     async def list_changes(
@@ -140,7 +143,7 @@ class DriveClient:
     ) -> ChangesPage:
         """Return the page at `page_token`."""
         _must(page_token, "page_token")
-        (items, following, start), made = await self._call(
+        (items, following, start), made, asked_at = await self._call(
             token, self._requests.list_changes(page_token, page_size, drive), decode_changes
         )
         if following == page_token:
@@ -150,14 +153,14 @@ class DriveClient:
             next_page_token=following or None,
             new_start_page_token=start or None,
             request=made,
-            observed_at=dt.datetime.now(dt.UTC),
+            observed_at=asked_at,
         )
 
     async def list_files(
         self, token: AccessToken, page_token: str | None = None, *, page_size: int = MAX_PAGE
     ) -> FilesPage:
         """Return a page of all files the principal sees, trashed ones too."""
-        (items, following, incomplete), made = await self._call(
+        (items, following, incomplete), made, asked_at = await self._call(
             token, self._requests.list_files(page_token, page_size), decode_files
         )
         if following and following == page_token:
@@ -167,14 +170,14 @@ class DriveClient:
             next_page_token=following or None,
             incomplete=incomplete,
             request=made,
-            observed_at=dt.datetime.now(dt.UTC),
+            observed_at=asked_at,
         )
 
     async def get_file(self, token: AccessToken, file: str) -> FileAnswer:
         """Return one file."""
         _must(file, "file")
-        item, made = await self._call(token, self._requests.get_file(file), decode_file)
-        return FileAnswer(item=item, request=made, observed_at=dt.datetime.now(dt.UTC))
+        item, made, asked_at = await self._call(token, self._requests.get_file(file), decode_file)
+        return FileAnswer(item=item, request=made, observed_at=asked_at)
 
     async def watch_changes(
         self,
@@ -197,7 +200,7 @@ class DriveClient:
             "token": channel_token,
             "expiration": str(asked_ms),
         }
-        (resource_id, given_ms), _ = await self._call(
+        (resource_id, given_ms), _, _ = await self._call(
             token,
             self._requests.watch_changes(page_token, channel, drive),
             decode_channel,
@@ -219,14 +222,20 @@ class DriveClient:
         decode: Callable[[bytes], T],
         *,
         repeat: bool = True,
-    ) -> tuple[T, str]:
-        """Send one request, again where that may help; return its value and fingerprint."""
+    ) -> tuple[T, str, dt.datetime]:
+        """Send one request, again where that may help.
+
+        Return its value, its fingerprint, and the instant just before the attempt that was
+        answered: what Google tells is no older than that, however long the answer waited
+        here before it was read.
+        """
         method = request.methodId
         cost = units(method)
         user = token.connection
 
-        async def once() -> T:
+        async def once() -> tuple[T, dt.datetime]:
             await self._governor.admit(user, cost)
+            asked_at = self._clock.now()
             try:
                 body = await self._transport.send(request, token)
             except RateLimitedError as error:
@@ -234,13 +243,13 @@ class DriveClient:
                 raise
             self._governor.accepted(user)
             try:
-                return decode(body)
+                return decode(body), asked_at
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 # The message names what differs, never the content.
                 raise MalformedAnswerError(f"{method}: {error}", method=method) from error
 
-        value = await self._retries.run(once, method) if repeat else await once()
-        return value, fingerprint(request)
+        value, asked_at = await self._retries.run(once, method) if repeat else await once()
+        return value, fingerprint(request), asked_at
 
 
 def _must(value: str, what: str) -> None:

@@ -26,7 +26,8 @@ class ChangesPage(msgspec.Struct, frozen=True, kw_only=True):
     """One page of changes. Exactly one of the two tokens is set.
 
     `next_page_token`: more to read now. `new_start_page_token`: the end; start there next
-    time. `request` is the fingerprint of the call, `observed_at` when the answer was whole.
+    time. `request` is the fingerprint of the call, `observed_at` the instant just before Google
+    was asked: what it told is at least as new.
     """
 
     items: tuple[Item, ...]
