@@ -36,6 +36,7 @@ class Auth:
         self.broken: bytes | None = None
         self.life = dt.timedelta(hours=1)
         self.number = 1
+        self.asked = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -44,6 +45,7 @@ class Auth:
         assert "drive.rpc.v1.auth.token.tester" == subject
         question = msgspec.json.decode(body, type=TokenRequest)
         self.questions.append(question)
+        self.asked.set()
         await self.gate.wait()
         if self.refusal is not None:
             return msgspec.json.encode(self.refusal)
@@ -127,6 +129,45 @@ async def test_a_rejected_token_is_named_once(bus: MemoryBus, auth: Auth) -> Non
 
     assert {"ya29.token2"} == {token.reveal() for token in (*got, late)}
     assert ["", "id1"] == [question.rejected for question in auth.questions]
+
+
+async def test_a_rejected_token_is_not_answered_by_a_question_before_it(
+    bus: MemoryBus, auth: Auth
+) -> None:
+    """A plain question under way may bring the refused token: it is asked for another.
+
+    Nor is what the plain question brings kept, whichever answer comes last.
+    """
+    tokens = TokenSource(bus, "tester")
+    old = await tokens.token("acme", "ann")
+    tokens.forget("acme", "ann")
+    auth.gate.clear()
+    plain = asyncio.create_task(tokens.token("acme", "ann"))
+    auth.asked.clear()
+    await auth.asked.wait()
+    another = asyncio.create_task(tokens.rejected(old))
+    joined = asyncio.create_task(tokens.token("acme", "ann"))
+    await asyncio.sleep(0)
+    auth.gate.set()
+
+    assert ["id1", "id2", "id2"] == [(await task).id for task in (plain, another, joined)]
+    assert ["", "", "id1"] == [question.rejected for question in auth.questions]
+    assert "id2" == (await tokens.token("acme", "ann")).id
+
+
+async def test_a_token_that_comes_after_forgetting_is_not_kept(bus: MemoryBus, auth: Auth) -> None:
+    """Who asked gets it; the next one asks again."""
+    tokens = TokenSource(bus, "tester")
+    auth.gate.clear()
+    caller = asyncio.create_task(tokens.token("acme", "ann"))
+    await auth.asked.wait()
+    tokens.forget("acme", "ann")
+    auth.gate.set()
+    await caller
+    await tokens.token("acme", "ann")
+
+    assert 2 == len(auth.questions)
+    assert {} == tokens._asking
 
 
 async def test_what_is_kept_is_bounded(bus: MemoryBus, auth: Auth) -> None:

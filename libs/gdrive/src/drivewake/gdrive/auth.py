@@ -75,7 +75,7 @@ class TokenSource:
         self._key = nacl.public.PrivateKey.generate()
         self._public_key = base64.b64encode(bytes(self._key.public_key)).decode()
         self._kept: OrderedDict[tuple[str, str], AccessToken] = OrderedDict()
-        self._asking: dict[tuple[str, str], asyncio.Task[AccessToken]] = {}
+        self._asking: dict[tuple[str, str], dict[str, asyncio.Task[AccessToken]]] = {}
 
     async def token(self, tenant: str, connection: str) -> AccessToken:
         """Return a token that lives at least `margin_s` more, unless auth gave a shorter one.
@@ -99,8 +99,9 @@ class TokenSource:
         return await self._ask_once(*key, rejected=token.id)
 
     def forget(self, tenant: str, connection: str) -> None:
-        """Drop what is kept of a connection: it may not be used any more."""
+        """Drop what is kept of a connection, and what auth was asked before this moment."""
         self._kept.pop((tenant, connection), None)
+        self._asking.pop((tenant, connection), None)
 
     async def report(self, tenant: str, connection: str, finding: Finding, reason: str) -> str:
         """Tell auth what Google said of a grant; return the connection's state after it."""
@@ -151,20 +152,35 @@ class TokenSource:
             return
 
     async def _ask_once(self, tenant: str, connection: str, *, rejected: str) -> AccessToken:
+        """Join the question under way that answers this one too, or ask.
+
+        Without a rejected token any question will do. With one only its own: another may be
+        answered by the very token that Google refused, so a plain one is not kept either.
+        """
         key = (tenant, connection)
-        task = self._asking.get(key)
+        running = self._asking.setdefault(key, {})
+        task = running.get(rejected)
+        if task is None and not rejected:
+            task = next(iter(running.values()), None)
         if task is None:
+            running.pop("", None)
             task = asyncio.create_task(
                 self._ask(tenant, connection, rejected), name=f"token-{connection}"
             )
-            self._asking[key] = task
-            task.add_done_callback(lambda done: self._asked(key, done))
+            running[rejected] = task
+            task.add_done_callback(lambda done: self._asked(key, rejected, done))
         # Shielded: one caller that gives up must not take the answer from the others.
         return await asyncio.shield(task)
 
-    def _asked(self, key: tuple[str, str], task: asyncio.Task[AccessToken]) -> None:
-        self._asking.pop(key, None)
-        if task.cancelled() or task.exception() is not None:
+    def _asked(self, key: tuple[str, str], rejected: str, task: asyncio.Task[AccessToken]) -> None:
+        """Keep the answer, unless the question was dropped meanwhile."""
+        running = self._asking.get(key, {})
+        current = running.get(rejected) is task
+        if current:
+            del running[rejected]
+            if not running:
+                del self._asking[key]
+        if task.cancelled() or task.exception() is not None or not current:
             return
         self._kept[key] = task.result()
         self._kept.move_to_end(key)
