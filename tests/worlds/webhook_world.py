@@ -3,12 +3,13 @@
 `World` holds what a test touches; its webhook is a process of its own, as in life.
 """
 
+import asyncio
 import base64
 import contextlib
 import datetime as dt
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
@@ -33,6 +34,9 @@ from drivewake.webhook.tokens import Keyring, Subject
 SECRET = base64.b64encode(bytes(range(32))).decode()
 KEYS = f"k1:{SECRET}"
 TENANT = "acme"
+DEADLINE_S = 60.0
+FETCH_S = 5.0
+T = TypeVar("T")
 SCOPES = ("https://www.googleapis.com/auth/drive.readonly",)
 
 
@@ -201,9 +205,11 @@ class World:
         """Return the first channel of a log in a status, waiting for it; `after` is left out."""
         bucket = await self.bus.key_value(subjects.CHANNELS)
         entries = bucket.watch()
+        seen: list[ChannelRecord | None] = []
         try:
-            async for entry in entries:
+            async for entry in _until(entries, DEADLINE_S):
                 record = _record(entry)
+                seen.append(record)
                 if record is None or record.channel == after or record.status != status:
                     continue
                 if Subject(record.tenant, record.connection, record.log) != subject:
@@ -212,18 +218,20 @@ class World:
                     return record
         finally:
             await entries.aclose()  # type: ignore[attr-defined]
-        raise AssertionError("a watch does not end")
+        said = [line for process in self._processes for line in process.log_tail(5)]
+        raise AssertionError(f"no {status} channel of {subject}; seen {seen}; webhook: {said}")
 
     async def until_signal(self, subject: Subject) -> Signal:
         """Take signals until one is of this log, waiting for it, and return it."""
         if self._puller is None:
             self._puller = await self.bus.puller(subjects.POLLER_SIGNALS)
-        while True:
-            for delivery in await self._puller.fetch(100, 5.0):
+        for _ in range(int(DEADLINE_S / FETCH_S)):
+            for delivery in await self._puller.fetch(100, FETCH_S):
                 await delivery.ack()
                 envelope = SIGNALS.decode(delivery.data)
                 if (envelope.connection, envelope.data.log) == (subject.connection, subject.log):
                     return envelope.data
+        raise AssertionError(f"no signal of {subject}")
 
     async def signals_waiting(self) -> int:
         """Return how many signals wait for a poller."""
@@ -241,6 +249,14 @@ class World:
             "X-Goog-Resource-State": "change",
         }
         return headers | {name.replace("_", "-"): value for name, value in changes.items()}
+
+
+async def _until(entries: AsyncIterator[T], deadline_s: float) -> AsyncIterator[T]:
+    """Yield what comes until the deadline."""
+    with contextlib.suppress(TimeoutError, StopAsyncIteration):
+        async with asyncio.timeout(deadline_s):
+            while True:
+                yield await anext(entries)
 
 
 def _record(entry: Entry | None) -> ChannelRecord | None:

@@ -81,16 +81,19 @@ class Load:
                     self.promised[record.log] = max(known, began)
 
     async def take(self) -> None:
-        """Take signals as a poller does, until they are all there after the stop."""
+        """Take signals as a poller does, until they are all there after the stop.
+
+        What counts is when a signal is taken: the poll that it causes begins then, and sees
+        every change whose push began earlier. A slower replica may have put its older signal
+        in the place of a younger one.
+        """
         puller = await self.world.bus.puller(subjects.POLLER_SIGNALS)
         while True:
             deliveries = await puller.fetch(100, 1.0)
             if not deliveries and self.stop.is_set():
                 return
             for delivery in deliveries:
-                signal = SIGNALS.decode(delivery.data).data
-                known = self.taken.get(signal.log, signal.requested_at)
-                self.taken[signal.log] = max(known, signal.requested_at)
+                self.taken[SIGNALS.decode(delivery.data).data.log] = dt.datetime.now(dt.UTC)
                 await delivery.ack()
 
     async def run(self, faults: Callable[[], Awaitable[None]]) -> None:
