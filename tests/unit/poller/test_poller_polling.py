@@ -3,6 +3,7 @@
 # ruff: noqa: D102, D103, ANN401 - doubles of ports, and helpers whose names say it
 
 import datetime as dt
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import msgspec
 import pytest
 
 from drivewake.contracts import subjects
+from drivewake.contracts.dead import decode_dead
 from drivewake.contracts.raw import RAWS
 from drivewake.contracts.records import LogKind, LogRecord
 from drivewake.contracts.signals import Reason, Signal
@@ -17,7 +19,7 @@ from drivewake.gdrive import errors
 from drivewake.poller import domain
 from drivewake.poller.buckets import BusChannels, BusLogs
 from drivewake.poller.domain import GiveBack, Rules
-from drivewake.poller.outgoing import BusGraveyard, BusRaws, BusSignals
+from drivewake.poller.outgoing import MAX_RAW_BYTES, BusGraveyard, BusRaws, BusSignals
 from drivewake.poller.polling import Done, Polling
 from drivewake.poller.ports import Held, Outside, Page, Seen, Step, key_of
 from drivewake.poller.rhythm import Rhythm
@@ -354,3 +356,24 @@ async def test_items_that_cannot_be_routed_are_dead_letters() -> None:
     await world.polling.poll(KEY, asked("push"))
     assert ["a", "b"] == await world.items()
     assert 1 == await world.bus.last_sequence(subjects.DEAD.name)
+
+
+async def test_letter_of_an_oversize_item_says_what_was_cut() -> None:
+    """The reason tells the whole size and the digest, by which the item can be known again."""
+    body = b'{"x":"' + b"y" * MAX_RAW_BYTES + b'"}'
+    seen = Seen(id="big", body=msgspec.Raw(body))
+    world = World(
+        lambda record: Step(
+            record=record,
+            page=Page(source="changes", items=[seen], observed_at=NOW),
+            more=False,
+        )
+    )
+    await world.open()
+    await world.polling.poll(KEY, asked("push"))
+    stored = await world.bus.last(subjects.DEAD.name)
+    assert stored is not None
+    letter = decode_dead(stored.data)
+    assert body[:MAX_RAW_BYTES] == letter.original()
+    digest = hashlib.sha256(body).hexdigest()
+    assert f"body cut from {len(body)} bytes, sha256 {digest}" in letter.reason

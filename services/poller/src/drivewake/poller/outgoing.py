@@ -2,6 +2,7 @@
 
 import base64
 import datetime as dt
+import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -91,13 +92,18 @@ class BusRaws:
             if not reason:
                 continue
             _log.error("an item went to the dead letters", action="dead", reason=reason)
+            body = bytes(seen.body)
+            reason = f"{reason}; {step.page.source if step.page else ''} of log {record.log}"
+            if len(body) > MAX_RAW_BYTES:
+                digest = hashlib.sha256(body).hexdigest()
+                reason = f"{reason}; body cut from {len(body)} bytes, sha256 {digest}"
             letter = DeadLetter(
                 service=SERVICE,
-                reason=f"{reason}; {step.page.source if step.page else ''} of log {record.log}",
+                reason=reason,
                 stream="",
                 sequence=0,
                 subject=subjects.raw(0, record.tenant, record.connection),
-                body=base64.b64encode(bytes(seen.body)[:MAX_RAW_BYTES]).decode(),
+                body=base64.b64encode(body[:MAX_RAW_BYTES]).decode(),
                 failed_at=at,
             )
             await self._graveyard.bury(letter)
