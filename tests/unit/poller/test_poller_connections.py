@@ -1,4 +1,4 @@
-"""What a connection's states do to its logs, on a bus in memory."""
+"""What a connection's states do to its logs, and what is kept of both, on a bus in memory."""
 
 # ruff: noqa: D102 - a world of helpers whose names say it
 
@@ -17,7 +17,10 @@ from drivewake.poller.buckets import BusChannels, BusLogs
 from drivewake.poller.connections import Connections
 from drivewake.poller.outgoing import BusGraveyard, BusRaws, BusSignals
 from drivewake.poller.ports import Held, Outside, key_of
+from drivewake.poller.reconciler import Pace, Reconciler
+from drivewake.runtime.bus import Entry
 from drivewake.runtime.clock import SystemClock
+from drivewake.runtime.lifecycle import Stop
 from drivewake.runtime.memory import MemoryBus
 
 NOW = dt.datetime(2026, 11, 22, 10, 0, tzinfo=dt.UTC)
@@ -42,14 +45,14 @@ class World:
         self.bus = MemoryBus()
         clock = SystemClock()
         self.logs = BusLogs(await self.bus.key_value(subjects.LOGS))
-        outside = Outside(
+        self.outside = Outside(
             logs=self.logs,
             raws=BusRaws(self.bus, BusGraveyard(self.bus)),
             signals=BusSignals(self.bus, self.bus, clock),
             channels=BusChannels(await self.bus.key_value(subjects.CHANNELS)),
             clock=clock,
         )
-        self.connections = Connections(self.bus, outside, NoTokens())  # type: ignore[arg-type]
+        self.connections = Connections(self.bus, self.outside, NoTokens())  # type: ignore[arg-type]
         await self.logs.save(Held(record=record, revision=0), record)
 
     async def says(self, status: Status, revision: int) -> None:
@@ -105,3 +108,36 @@ async def test_healing_leaves_the_other_logs_alone(record: LogRecord, before: St
     await world.says("active", 2)
     assert record == await world.record()
     assert [] == await world.signals()
+
+
+async def test_revoked_connection_is_forgotten() -> None:
+    """Its logs are stopped; nothing of it stays in memory, and it is not pollable."""
+    world = World()
+    await world.open(LIVE)
+    await world.says("active", 1)
+    await world.says("revoking", 2)
+    assert world.connections.heard_of("c1")
+    await world.says("revoked", 3)
+    assert (await world.record()).stopped
+    assert (False, False) == (
+        world.connections.heard_of("c1"),
+        world.connections.pollable("c1"),
+    )
+    await world.says("active", 4)
+    assert world.connections.pollable("c1")
+
+
+async def test_deleted_record_leaves_nothing_behind() -> None:
+    """Neither in the table of records nor among the repairs that were tried."""
+    world = World()
+    late = msgspec.structs.replace(LIVE, next_poll_at=NOW - dt.timedelta(days=365))
+    await world.open(late)
+    await world.says("active", 1)
+    repairs = Reconciler(
+        world.outside, world.connections, Pace(), me="me", under_way=lambda _: False
+    )
+    assert 1 == await repairs.sweep(Stop())
+    assert [key_of(LIVE)] == list(repairs._tries)
+    world.logs._take(Entry(key=key_of(LIVE), value=None, revision=1000))
+    assert 0 == await repairs.sweep(Stop())
+    assert ({}, {}, {}) == (world.logs._kept, world.logs._of, repairs._tries)

@@ -57,10 +57,13 @@ class BusLogs:
         others = tuple(key for key in self._of.get(connection, ()) if key != entry.key)
         if entry.value is None:
             self._kept.pop(entry.key, None)
-            self._of[connection] = others
         else:
             self._kept[entry.key] = (entry.revision, entry.value)
-            self._of[connection] = (*others, entry.key)
+            others = (*others, entry.key)
+        if others:
+            self._of[connection] = others
+        else:
+            self._of.pop(connection, None)
 
     def cached(self, key: str) -> Held | None:
         """Return what this process last saw of a record."""

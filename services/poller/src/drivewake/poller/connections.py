@@ -54,7 +54,7 @@ class Connections:
         await self._all_known.wait()
 
     def heard_of(self, connection: str) -> bool:
-        """Say whether this process has seen any state of a connection."""
+        """Say whether this process knows a connection; one that was revoked it forgets."""
         return connection in self._known
 
     def pollable(self, connection: str) -> bool:
@@ -116,6 +116,8 @@ class Connections:
             listener(connection)
         for held in self._outside.logs.of_connection(connection):
             await self._change(held, _stopped)
+        if state.status == "revoked":
+            del self._known[connection]  # the last state of all; absent says as much
 
     async def _start(self, tenant: str, connection: str, *, healed: bool) -> None:
         """Make sure that the log of the user's changes exists, and that stopped logs go on.

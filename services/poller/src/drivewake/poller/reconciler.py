@@ -76,6 +76,7 @@ class Reconciler:
 
     async def sweep(self, stop: Stop) -> int:
         """Signal every log that needs it; return how many."""
+        self._forget_deleted()
         repaired = 0
         for index, (key, held) in enumerate(self._outside.logs.all(), 1):
             if index % SLICE == 0:
@@ -107,6 +108,11 @@ class Reconciler:
             grace_s=self._pace.grace_s,
             crash_s=self._pace.crash_s,
         )
+
+    def _forget_deleted(self) -> None:
+        """Drop the tries of logs whose records are no more."""
+        for key in [key for key in self._tries if self._outside.logs.cached(key) is None]:
+            del self._tries[key]
 
     def _may_try(self, key: str, held: Held) -> bool:
         """Note a try; say no while an earlier one for the same record may still work."""
