@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,14 +10,19 @@ from pydantic import SecretStr
 
 from drivewake.auth.database import Database
 from drivewake.auth.domain import Reported, decide
-from drivewake.auth.outbox import Announcer, Reconciler, message_of
+from drivewake.auth.outbox import BATCH, Announcer, Reconciler, message_of
 from drivewake.auth.ports import Transition
 from drivewake.auth.store import Store
-from drivewake.contracts import subjects
+from drivewake.contracts import keys, subjects
 from drivewake.contracts.connections import CONNECTIONS
 from drivewake.runtime.bus import Message, PublishAck
 from drivewake.runtime.clock import SystemClock
-from drivewake.runtime.errors import BusUnavailableError
+from drivewake.runtime.errors import (
+    BusError,
+    BusUnavailableError,
+    StreamFullError,
+    TooLargeError,
+)
 from drivewake.runtime.lifecycle import Stop
 
 World = Any  # the fixture of conftest.py
@@ -32,30 +38,32 @@ async def store(database: str) -> Any:  # noqa: ANN401 - an async generator
     await opened.close()
 
 
-async def connected(world: World, revisions: int = 1) -> str:
+async def connected(world: World, revisions: int = 1, name: str = "c1") -> str:
     """Write a connection with so many revisions, as the database has it after a crash."""
     await world.rows(
         "insert into auth.connection (id, tenant, principal_kind, issuer, subject, status, reason,"
         " since, scopes, watched_folders, revision, created_at) values"
-        " ('c1', 'default', 'user', 'google', '1', 'active', '', $1, '{a}', '{}', $2, $1)",
+        " ($3, 'default', 'user', 'google', $3, 'active', '', $1, '{a}', '{}', $2, $1)",
         NOON,
         revisions,
+        name,
     )
     for revision in range(1, revisions + 1):
         await world.rows(
             "insert into auth.transition (connection, revision, tenant, principal_kind, status,"
             " reason, since, scopes, watched_folders, at) values"
-            " ('c1', $2, 'default', 'user', 'active', $3, $1, '{a}', '{}', $1)",
+            " ($4, $2, 'default', 'user', 'active', $3, $1, '{a}', '{}', $1)",
             NOON,
             revision,
             f"revision {revision}",
+            name,
         )
-    return "c1"
+    return name
 
 
-async def revisions(world: World) -> list[int]:
+async def revisions(world: World, name: str = "c1") -> list[int]:
     """Return the revisions on the stream, in its order."""
-    return [state.revision for state in await world.history("c1")]
+    return [state.revision for state in await world.history(name)]
 
 
 async def transition(store: Store) -> Transition:
@@ -85,6 +93,82 @@ class Failing:
         if self._at < 0:
             raise BusUnavailableError
         return ack
+
+
+class Picky(Failing):
+    """A bus that refuses some messages, `error` each time, and counts the refusals."""
+
+    def __init__(self, bus: Any, error: BusError, picks: Callable[[Message], bool]) -> None:  # noqa: ANN401 - a bus
+        super().__init__(bus, before=False, at=1_000_000)
+        self.error = error
+        self.picks = picks
+        self.refusals = 0
+
+    async def publish(self, message: Message, **more: Any) -> PublishAck:  # noqa: ANN401 - as the bus
+        """Publish, or refuse."""
+        if self.picks(message):
+            self.refusals += 1
+            raise self.error
+        return await super().publish(message, **more)
+
+
+class SetClock(SystemClock):
+    """A clock whose monotonic time stands where a test puts it."""
+
+    at_s = 0.0
+
+    def monotonic_s(self) -> float:
+        """Return the time that was put."""
+        return self.at_s
+
+
+async def test_a_refused_revision_holds_up_its_own_connection_alone(
+    quiet_world: World, store: Store
+) -> None:
+    """The rest of that connection waits in order, others go on; it is tried again later."""
+    await connected(quiet_world, 4, "c1")
+    await connected(quiet_world, 2, "c2")
+    refused = keys.digest_of(*keys.connection_parts("default", "c1", 2))
+    bus = Picky(quiet_world.bus, TooLargeError(), lambda message: message.id == refused)
+    clock = SetClock()
+    announcer = Announcer(store, bus, clock=clock)
+    assert 3 == await announcer.publish_pending()
+    assert ([1], [1, 2]) == (await revisions(quiet_world), await revisions(quiet_world, "c2"))
+    assert (0, 1) == (await announcer.publish_pending(), bus.refusals)
+    clock.at_s = 1.0
+    assert (0, 2) == (await announcer.publish_pending(), bus.refusals)
+    clock.at_s = 2.0
+    assert (0, 2) == (await announcer.publish_pending(), bus.refusals)
+    clock.at_s, bus.picks = 3.0, lambda _: False
+    assert 3 == await announcer.publish_pending()
+    assert [1, 2, 3, 4] == await revisions(quiet_world)
+
+
+async def test_more_refused_revisions_than_a_batch_hold_nobody_up(
+    quiet_world: World, store: Store
+) -> None:
+    """However much a refused connection has waiting, the others come through."""
+    await connected(quiet_world, BATCH + 1, "c1")
+    await connected(quiet_world, 1, "c2")
+    bus = Picky(quiet_world.bus, TooLargeError(), lambda message: message.subject.endswith("c1"))
+    announcer = Announcer(store, bus, clock=SetClock())
+    assert [0, 1] == [await announcer.publish_pending() for _ in range(2)]
+    assert ([], [1]) == (await revisions(quiet_world), await revisions(quiet_world, "c2"))
+
+
+async def test_a_full_stream_is_retried_until_it_takes_the_revisions(
+    quiet_world: World, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream at its cap loses nothing: auth keeps the revisions and tries all of them again."""
+    monkeypatch.setattr("drivewake.auth.outbox.RETRY_S", 0.01)
+    await connected(quiet_world, 3)
+    bus = Picky(quiet_world.bus, StreamFullError(), lambda _: bus.refusals < 3)
+    stop = Stop()
+    running = asyncio.create_task(Announcer(store, bus).run(stop))
+    await quiet_world.published("c1", 3)
+    stop.request()
+    await running
+    assert (3, [1, 2, 3]) == (bus.refusals, await revisions(quiet_world))
 
 
 @pytest.mark.parametrize("before", [True, False])

@@ -4,6 +4,10 @@ The stream itself is the judge of what it holds. Before a revision is published,
 message of its subject is read; then it is written under the condition that the stream has
 not moved since. A publisher that was paused in between is refused, not trusted, and a crash
 between the broker's acknowledgement and our commit is seen on the next pass.
+
+Order matters within a connection: a revision that the broker refuses holds up its own
+connection alone, and is tried again later. What concerns all of them (the broker is away, the
+stream is full or absent, nobody may write) ends the pass, and is tried again too.
 """
 
 from collections.abc import Callable
@@ -13,14 +17,23 @@ import msgspec
 
 from drivewake.auth.domain import Connection, Overtaken, decide
 from drivewake.auth.errors import StoreUnavailableError
+from drivewake.auth.outbox_holds import Holds
 from drivewake.auth.ports import Connections, Outbox, Transition
 from drivewake.contracts import keys, subjects
 from drivewake.contracts.connections import CONNECTION_TYPE, CONNECTIONS
 from drivewake.contracts.connections import Connection as ConnectionState
 from drivewake.contracts.envelope import HEADERS, Envelope, InvalidMessageError
+from drivewake.contracts.ids import InvalidIdError
 from drivewake.runtime.bus import Message, Publisher, StoredMessage, StreamReader
-from drivewake.runtime.clock import Clock
-from drivewake.runtime.errors import BusError, BusUnavailableError, ConflictError
+from drivewake.runtime.clock import Clock, SystemClock
+from drivewake.runtime.errors import (
+    BusError,
+    BusPermissionError,
+    BusUnavailableError,
+    ConflictError,
+    NotFoundError,
+    StreamFullError,
+)
 from drivewake.runtime.lifecycle import Stop
 from drivewake.runtime.logging import get_logger
 from drivewake.runtime.metrics import Counter
@@ -38,6 +51,17 @@ PUBLISHED: Final = Counter("auth_transitions_published", meaning="Revisions of c
 REPAIRED: Final = Counter(
     "auth_transitions_repaired", meaning="Differences between the table and the stream closed."
 )
+REFUSED: Final = Counter(
+    "auth_transitions_refused", meaning="Revisions that the broker refused; they are retried."
+)
+OF_ALL: Final = (
+    BusUnavailableError,
+    ConflictError,
+    StreamFullError,
+    NotFoundError,
+    BusPermissionError,
+)
+"""Errors that would meet every other revision too."""
 
 
 class Bus(Publisher, StreamReader, Protocol):
@@ -78,10 +102,18 @@ def message_of(transition: Transition) -> Message:
 class Announcer:
     """Publishes revisions; several processes may run one each. `beat` says that it lives."""
 
-    def __init__(self, outbox: Outbox, bus: Bus, beat: Callable[[], object] = bool) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        bus: Bus,
+        beat: Callable[[], object] = bool,
+        clock: Clock | None = None,
+    ) -> None:
         self._outbox = outbox
         self._bus = bus
         self._beat = beat
+        self._clock = clock or SystemClock()
+        self._holds = Holds()
 
     async def run(self, stop: Stop) -> None:
         """Publish what is pending, for ever. Looking is cheap, and other processes write too."""
@@ -89,6 +121,14 @@ class Announcer:
             self._beat()
             try:
                 sent = await self.publish_pending()
+            except StreamFullError:
+                _log.error(
+                    "DRIVE_CONNECTION is full and takes no state of any connection; raise its"
+                    " size by provisioning with a larger scale",
+                    action="outbox_stream_full",
+                )
+                await stop.sleep(RETRY_S)
+                continue
             except (BusError, StoreUnavailableError) as error:
                 _log.warning(
                     "connections could not be published, trying again",
@@ -102,7 +142,31 @@ class Announcer:
 
     async def publish_pending(self) -> int:
         """Publish up to a batch of revisions; return how many."""
-        return await self._outbox.publish_pending(self._publish, BATCH)
+        held = self._holds.held(self._clock.monotonic_s())
+        return await self._outbox.publish_pending(self._offer, BATCH, held)
+
+    async def _offer(self, transition: Transition) -> bool:
+        """Publish one revision; False if the broker refuses this one, which then waits."""
+        connection = transition.connection
+        try:
+            await self._publish(transition)
+        except OF_ALL:
+            raise
+        except (BusError, InvalidIdError) as error:
+            delay_s = self._holds.refused(connection.id, self._clock.monotonic_s())
+            REFUSED.add()
+            _log.error(
+                "the broker refuses a revision: its connection waits, the others go on",
+                action="outbox_refused",
+                tenant=connection.tenant,
+                connection=connection.id,
+                revision=connection.revision,
+                error=f"{type(error).__name__}: {error}",
+                retry_in_s=delay_s,
+            )
+            return False
+        self._holds.published(connection.id)
+        return True
 
     async def _publish(self, transition: Transition) -> None:
         """Publish one revision unless the stream holds it; raises BusError."""

@@ -210,12 +210,17 @@ class Outbox(Protocol):
     """Revisions on their way to DRIVE_CONNECTION."""
 
     async def publish_pending(
-        self, publish: Callable[[Transition], Awaitable[None]], limit: int
+        self,
+        publish: Callable[[Transition], Awaitable[bool]],
+        limit: int,
+        held: Sequence[str] = (),
     ) -> int:
-        """Hand up to `limit` unpublished revisions to `publish`, oldest first; return how many.
+        """Hand up to `limit` unpublished revisions to `publish`, oldest first.
 
-        One process at a time does it: others return 0 at once. What `publish` returned for is
-        marked; an exception ends the pass, and what was done before it stays marked.
+        Returns how many were published. One process at a time does it: others return 0 at
+        once. What `publish` returned True for is marked; False skips what follows of that
+        connection. An exception ends the pass, and what was done before it stays marked.
+        Connections in `held` are left out.
         """
         ...
 
