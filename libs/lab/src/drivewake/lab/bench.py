@@ -69,6 +69,8 @@ def in_turn(
 def publish(report: Report, json_path: Path | None = None) -> None:
     """Print the table; write the JSON where asked."""
     console = Console(highlight=False)
+    if not console.is_terminal:  # a pipe has no width: cut nothing
+        console = Console(highlight=False, width=160)
     title = f"{report.name} — {report.machine}"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
     table.add_column("row")
