@@ -127,6 +127,23 @@ def test_consent_is_granular(control: httpx.Client) -> None:
     assert "openid" == tokens["scope"]
 
 
+def test_nothing_ticked_is_nothing_granted(control: httpx.Client) -> None:
+    """The form without a ticked box sends its empty value alone: no code comes back."""
+    answer = click(control, request(), granted=[""])
+
+    assert ["access_denied"] == answer["error"]
+    assert "code" not in answer
+
+
+def test_enter_continues_and_every_control_has_words(control: httpx.Client) -> None:
+    """A form's first button is what the Enter key presses; a label holds each visible input."""
+    page = control.get("/o/oauth2/v2/auth", params=request()).text
+
+    assert ["allow", "cancel"] == re.findall(r'<button[^>]* value="(\w+)"', page)
+    labels = re.findall(r"<label><input[^>]*><span>(.+?)</span></label>", page)
+    assert len(re.findall(r'<input type="(?:radio|checkbox)"', page)) == len(labels)
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [

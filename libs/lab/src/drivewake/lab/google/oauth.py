@@ -54,7 +54,7 @@ class OAuthService:
         try:
             client, scopes = self._check(query)
         except OAuthError as error:
-            page = error_page(error.error, error.description or "")
+            page = error_page(error.error, error.description or "", error.code)
             return Response.html(page, error.code)
         robots = self._world.service_accounts.accounts
         people = (u for u in self._world.state.users.values() if u.email not in robots)
@@ -70,14 +70,19 @@ class OAuthService:
         return Response.html(page)
 
     def decide(self, request: Request) -> Response:
-        """Take the form: `request`, `account`, `granted` (repeated), `decision`."""
+        """Take the form: `request`, `account`, `granted` (repeated), `decision`.
+
+        Without any `granted` all is granted; with none of the scopes in it, access is denied
+        (inferred: Google does not say what follows when every box is empty).
+        """
         fields = request.form_list()
         form = dict(fields)
         query = dict(parse_qsl(form.get("request", ""), keep_blank_values=True))
         try:
             client, scopes = self._check(query)
         except OAuthError as error:
-            return Response.html(error_page(error.error, error.description or ""), error.code)
+            page = error_page(error.error, error.description or "", error.code)
+            return Response.html(page, error.code)
         if form.get("decision") != "allow":
             return _back(query, {"error": "access_denied"})
         user = self._world.state.users.get(form.get("account", "").lower())
@@ -85,6 +90,8 @@ class OAuthService:
             return Response.html(error_page("invalid_account", "No such account."), 400)
         ticked = [value for name, value in fields if name == "granted"]
         granted = [s for s in scopes if s in ticked] if ticked else scopes
+        if not granted:
+            return _back(query, {"error": "access_denied"})
         code, shown = self._world.grants.consent(
             client,
             user.email,
