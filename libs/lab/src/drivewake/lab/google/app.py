@@ -29,7 +29,7 @@ class Application:
         gateway.mount(self._router, Service("drive", "v3"), drive.endpoints())
         activity = ActivityService(world).endpoints()
         gateway.mount(self._router, Service("driveactivity", "v2"), activity, rpc_body)
-        Batches(self._router).mount()
+        Batches(self._router, world.options.seed).mount()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
         """Serve one request."""

@@ -5,12 +5,12 @@ those of the request around it. Media cannot go through a batch.
 """
 
 import inspect
-import secrets
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from drivewake.lab.google.errors import ApiError
 from drivewake.lab.google.http import Request, Response, Router
+from drivewake.lab.google.ids import Ids
 from drivewake.lab.google.multipart import Part, read_headers, split
 
 PATH = "/batch/drive/v3"
@@ -19,10 +19,11 @@ _MAX_URL = 8_000
 
 
 class Batches:
-    """Serves batches through the router that serves single calls."""
+    """Serves batches through the router that serves single calls; `seed` decides boundaries."""
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, seed: int) -> None:
         self._router = router
+        self._ids = Ids(seed, "batch")
 
     def mount(self) -> None:
         """Add the route."""
@@ -36,7 +37,7 @@ class Batches:
             return _refuse("badRequest", "Failed to parse batch request.")
         if len(parts) > _MAX_CALLS:
             return _refuse("badRequest", f"The batch request exceeds {_MAX_CALLS} calls.")
-        boundary = f"batch_{secrets.token_hex(16)}"
+        boundary = self._ids.secret("batch_", 32)
         pieces: list[bytes] = []
         for part in parts:
             answer = await self._serve_one(request, part)
