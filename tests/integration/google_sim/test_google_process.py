@@ -44,3 +44,17 @@ def test_a_port_in_use_is_one_clear_line() -> None:
 
     assert 1 == ended.returncode
     assert f"Cannot listen on 127.0.0.1:{port}: Address already in use\n" == ended.stderr
+
+
+def test_the_client_secret_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Command lines are public; the secret of the variable is in force, another is refused."""
+    monkeypatch.setenv("DRIVEWAKE_SIM_CLIENT_SECRET", "only-for-me")
+    form = {"client_id": "one", "grant_type": "refresh_token", "refresh_token": "none"}
+
+    with start_google_process(["--client-id", "one"]) as google:
+        refusals = [
+            httpx.post(f"{google.base_url}/token", data={**form, "client_secret": secret})
+            for secret in ("only-for-me", "GOCSPX-simulated")
+        ]
+
+    assert ["invalid_grant", "invalid_client"] == [r.json()["error"] for r in refusals]

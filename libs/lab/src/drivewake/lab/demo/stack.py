@@ -122,10 +122,10 @@ class Stack:
             "drivewake.lab.google",
             [
                 *("--port", str(self.ports["google"]), "--quota", "relaxed"),
-                *("--client-id", CLIENT_ID, "--client-secret", self._client_secret),
+                *("--client-id", CLIENT_ID),
                 *(option for email in self._accounts for option in ("--user", email)),
             ],
-            {},
+            {"DRIVEWAKE_SIM_CLIENT_SECRET": self._client_secret},
             f"{self.url('google')}/_sim/health",
         )
         google.start()

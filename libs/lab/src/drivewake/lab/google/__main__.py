@@ -38,7 +38,13 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--https-only", is_flag=True, help="Refuse plain http push addresses.")
 @click.option("--preencoded-pages", is_flag=True, help="Serve unchanged pages as encoded before.")
 @click.option("--client-id", default=DEFAULT_CLIENT_ID)
-@click.option("--client-secret", default=DEFAULT_CLIENT_SECRET)
+@click.option(
+    "--client-secret",
+    default=DEFAULT_CLIENT_SECRET,
+    envvar="DRIVEWAKE_SIM_CLIENT_SECRET",
+    show_envvar=True,
+    help="A secret one belongs into the environment: everybody can read command lines.",
+)
 @click.option("--redirect-uri", multiple=True, help="Registered; without any, loopback is taken.")
 @click.option("--scenario", type=FILE, help="Faults on command from the start (TOML).")
 @click.option("--story", type=FILE, multiple=True, help="What people have done before (text).")
