@@ -13,6 +13,7 @@ from drivewake.lab.google.faults import read_scenario
 from drivewake.lab.google.model import StateError
 from drivewake.lab.google.profiles import COSTS, PROFILES, Profile
 from drivewake.lab.google.serve import free_port, serve, tune_gc
+from drivewake.lab.google.snapshot import load, save
 from drivewake.lab.google.world import (
     DEFAULT_CLIENT_ID,
     DEFAULT_CLIENT_SECRET,
@@ -49,6 +50,11 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--scenario", type=FILE, help="Faults on command from the start (TOML).")
 @click.option("--story", type=FILE, multiple=True, help="What people have done before (text).")
 @click.option("--organisation", type=int, help="People of a generated organisation with a past.")
+@click.option(
+    "--state-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Go on from this file if it exists; written on a clean stop.",
+)
 @click.option("--user", multiple=True, help="E-mail address of a user that exists from the start.")
 def main(  # noqa: PLR0913, PLR0917 - one argument an option
     host: str,
@@ -68,6 +74,7 @@ def main(  # noqa: PLR0913, PLR0917 - one argument an option
     scenario: Path | None,
     story: tuple[Path, ...],
     organisation: int | None,
+    state_file: Path | None,
     user: tuple[str, ...],
 ) -> None:
     """Run a simulated Google: OAuth, Drive v3, push, and a control API under /_sim/."""
@@ -92,9 +99,12 @@ def main(  # noqa: PLR0913, PLR0917 - one argument an option
     port = port or free_port(host)
     try:
         world = SimulatedGoogle(options)
-        if organisation is not None:
-            settle(world, found(seed, Size.of(organisation)))
-        prepare(world, scenario, story)
+        if state_file is not None and state_file.exists():
+            load(world, state_file)  # which has lived its past and has its faults
+        else:
+            if organisation is not None:
+                settle(world, found(seed, Size.of(organisation)))
+            prepare(world, scenario, story)
         uvloop.run(_run(world, host, port))
     except (ValueError, StateError) as error:
         click.echo(str(error), err=True)
@@ -102,6 +112,12 @@ def main(  # noqa: PLR0913, PLR0917 - one argument an option
     except OSError as error:
         click.echo(f"Cannot listen on {host}:{port}: {error.strerror or error}", err=True)
         sys.exit(1)
+    if state_file is not None:
+        try:
+            save(world, state_file)
+        except OSError as error:
+            click.echo(f"Cannot save the state: {error}", err=True)
+            sys.exit(1)
 
 
 def prepare(world: SimulatedGoogle, scenario: Path | None, stories: tuple[Path, ...]) -> None:

@@ -89,12 +89,14 @@ class Push:
         self._session = aiohttp.ClientSession(
             timeout=timeout, connector=connector, cookie_jar=aiohttp.DummyCookieJar()
         )
+        for channel in self.channels.values():
+            self._employ(channel)
 
     async def close(self) -> None:
-        """Stop all deliveries."""
+        """Stop all deliveries; the channels and what waits in them stay."""
         workers = [c.worker for c in self.channels.values() if c.worker is not None]
-        for channel in list(self.channels.values()):
-            self.stop(channel)
+        for worker in workers:
+            worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
@@ -103,12 +105,24 @@ class Push:
         """Take a channel into service; its first message is `sync`, number 1."""
         self.used_ids.add(channel.id)
         self.watched_files = self.watched_files or channel.log.startswith("file:")
-        self.channels[channel.id] = channel
-        self._by_log.setdefault(channel.log, {})[channel.id] = channel
+        self._enlist(channel)
         if self._session is not None:
-            channel.worker = asyncio.create_task(self._deliver(channel), name=f"push {channel.id}")
+            self._employ(channel)
         channel.number = 1
         self._post(channel, Message(time.monotonic(), 1, 1, "sync", 0))
+
+    def adopt(self, channel: Channel) -> None:
+        """Take over a channel of an earlier process, before the start."""
+        self._enlist(channel)
+        if channel.gathered:
+            self._release(channel)
+
+    def _enlist(self, channel: Channel) -> None:
+        self.channels[channel.id] = channel
+        self._by_log.setdefault(channel.log, {})[channel.id] = channel
+
+    def _employ(self, channel: Channel) -> None:
+        channel.worker = asyncio.create_task(self._deliver(channel), name=f"push {channel.id}")
 
     def stop(self, channel: Channel) -> None:
         """End a channel; what was waiting is not sent. Its id can never be used again."""
@@ -202,7 +216,11 @@ class Push:
                 self._note(channel, message, 0, "expired")
                 self._expire(channel)
                 return
-            await self._send(channel, message)
+            try:
+                await self._send(channel, message)
+            except asyncio.CancelledError:
+                heapq.heappush(channel.queue, message)  # nobody knows whether it arrived
+                raise
 
     async def _send(self, channel: Channel, message: Message) -> None:
         assert self._session is not None
