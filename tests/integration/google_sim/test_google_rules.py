@@ -139,6 +139,25 @@ def test_page_sizes_beyond_the_maximum_are_coerced(
     assert page["kind"].startswith("drive#")
 
 
+def test_comment_pages_are_of_20_and_at_most_of_100(whole_drive_of: DriveOf, act: Act) -> None:
+    """Discovery: default 20, maximum 100."""
+    (made,) = act(ALICE, {"op": "create_file", "name": "a", "ref": "a"})
+    act(ALICE, *({"op": "comment", "file": "a", "content": str(n)} for n in range(101)))
+    comments = whole_drive_of(ALICE).comments()
+
+    def sizes(**more: Any) -> list[int]:  # noqa: ANN401
+        fields = "nextPageToken,comments(id)"
+        request, found = comments.list(fileId=made["id"], fields=fields, **more), []
+        while request is not None:
+            page = request.execute()
+            found.append(len(page["comments"]))
+            request = comments.list_next(request, page)
+        return found
+
+    assert [20, 20, 20, 20, 20, 1] == sizes()
+    assert [100, 1] == sizes(pageSize=100)
+
+
 def test_emptied_trash_and_deleted_folders_are_removed_one_by_one(
     whole_drive_of: DriveOf, act: Act
 ) -> None:

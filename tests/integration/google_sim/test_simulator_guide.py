@@ -5,7 +5,9 @@ import io
 import re
 from pathlib import Path
 
-from drivewake.lab.google import RunningGoogle
+from drivewake.lab.google import Options, RunningGoogle, SimulatedGoogle
+from drivewake.lab.google.faults import read_scenario
+from drivewake.lab.scenarios.stories import read_story, tell
 
 GUIDE = Path(__file__).parents[3] / "docs" / "simulator.md"
 
@@ -25,3 +27,16 @@ def test_the_guides_snippets_run_and_print_what_they_promise(google: RunningGoog
     assert promised == printed.getvalue().splitlines()[: len(promised)]
     assert 2 == len(promised)
     names["drive"].close()  # type: ignore[attr-defined]
+
+
+def test_the_guides_scenario_and_story_are_what_the_options_take() -> None:
+    """The TOML is a scenario of one fault; the text is a story that can happen."""
+    guide = GUIDE.read_text()
+    (scenario,) = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
+    (story,) = re.findall(r"```text\n(.*?)```", guide, re.DOTALL)
+    world = SimulatedGoogle(Options())
+
+    tell(world, read_story(story))
+
+    assert {"Plans", "q3-final.txt"} <= {file.name for file in world.state.files.values()}
+    assert 1 == len(read_scenario(scenario).fault)

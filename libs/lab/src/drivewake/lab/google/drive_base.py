@@ -64,7 +64,7 @@ def asked_drive(call: Call, *, listing: bool = True) -> str | None:
     """Return the shared drive a call is about, None for the caller's own log or corpus.
 
     Raises ApiError (403) unless the caller says that it supports drives and, in listings,
-    that it wants their items.
+    that it wants their items. The reason `supportsTeamDrivesRequired` is inferred.
     """
     drive_id: str | None = call.params.get("driveId") or call.params.get("teamDriveId")
     if drive_id is None:

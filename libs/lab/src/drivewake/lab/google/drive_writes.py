@@ -157,7 +157,10 @@ class Writes(DriveBase):
         return folder_id
 
     def _new_parent(self, call: Call, file: File) -> str | None:
-        """Return the folder a file moves to, None when it stays: it has one parent, always."""
+        """Return the folder a file moves to, None when it stays: it has one parent, always.
+
+        Raises ApiError (403); the reason `cannotRemoveParent` is inferred.
+        """
         added = [p for p in call.params.get("addParents", "").split(",") if p]
         removed = {
             call.user.root.id if p == "root" else p

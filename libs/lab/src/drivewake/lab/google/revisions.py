@@ -23,7 +23,8 @@ class Revisions(Core):
         """Return the revisions that still exist, oldest first, the head last.
 
         What newer content replaced is purged after 30 days unless it is kept for ever. A
-        folder has none. Raises FileMissingError, AccessDeniedError for who may not write.
+        folder has none. Raises FileMissingError, AccessDeniedError for who may not write,
+        RuleError (`revisionsNotSupported`; that a folder meets it is inferred).
         """
         file = self.find(actor, file_id)
         if self.access.rank(actor, file) < WRITER:
@@ -52,7 +53,10 @@ class Revisions(Core):
     def keep_revision(
         self, actor: User, file_id: str, revision_id: str, now_ns: int, *, keep: bool
     ) -> tuple[Revision, Change]:
-        """Keep a blob's revision for ever, or no longer. Raises as above, and RuleError."""
+        """Keep a blob's revision for ever, or no longer. Raises as above, and RuleError.
+
+        The limit of 200 is Google's, the reason `revisionLimitExceeded` is inferred.
+        """
         revision = self.revision(actor, file_id, revision_id, now_ns // 1_000_000)
         file = self.files[file_id]
         if file.is_native:

@@ -64,7 +64,8 @@ class SharedDrives(Core):
     ) -> Change:
         """Delete a drive that has nothing outside its trash, or, `with_items`, whatever it has.
 
-        Raises DriveMissingError, AccessDeniedError, RuleError.
+        Raises DriveMissingError, AccessDeniedError, RuleError. That a full drive is refused is
+        Google's rule; the reason `cannotDeleteTeamDriveWithItems` is inferred.
         """
         drive = self._organized(actor, drive_id)
         items = below(drive.root)

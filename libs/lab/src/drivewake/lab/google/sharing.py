@@ -176,6 +176,10 @@ class Sharing(Core):
         return file
 
     def _check(self, file: File, permission: Permission) -> None:
+        """Raise RuleError for a permission that an item cannot have.
+
+        `invalidRole` is inferred: Google lists the roles, not the reason for a wrong one.
+        """
         roles = _MY_DRIVE_ROLES if file.drive is None else _MEMBER_ROLES
         if permission.role not in roles:
             raise RuleError(
