@@ -1,11 +1,14 @@
 """The control API does what is asked and tells what happened."""
 
 import base64
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import msgspec
+
+from drivewake.lab.google import RunningGoogle, seen_by
 
 ALICE, BOB = "alice@example.com", "bob@example.com"
 Act = Callable[..., list[dict[str, Any]]]
@@ -150,3 +153,33 @@ def test_users_can_be_made_while_it_runs(control: httpx.Client) -> None:
     assert (200, 400) == (made.status_code, again.status_code)
     state = control.get("/_sim/state", params={"principal": "new@example.com"}).json()
     assert (made.json()["rootId"], []) == (state["rootId"], state["files"])
+
+
+def test_the_visible_state_tells_place_hashes_permissions_and_the_change_it_is_at(
+    control: httpx.Client, act: Act, google: RunningGoogle
+) -> None:
+    """Inherited permissions too; the same in process; what expired is not in it."""
+    share = {"type": "user", "role": "reader", "emailAddress": BOB}
+    file = {"op": "create_file", "name": "a", "parent": "f", "content": "aGVsbG8="}
+    results = act(
+        ALICE,
+        {"op": "create_folder", "ref": "f", "name": "f"},
+        file,
+        {"op": "set_permissions", "file": "f", "permissions": [share]},
+    )
+
+    state = control.get("/_sim/state", params={"principal": BOB}).json()
+    inside = google.call(seen_by, google.world, BOB)
+    now_ns = google.world.now_ns
+    expiring = {**share, "expirationTime": now_ns() // 1_000_000 + 60_000}
+    act(ALICE, {"op": "set_permissions", "file": "f", "permissions": [expiring]})
+    google.world.now_ns = lambda: now_ns() + 61 * 10**9
+    later = control.get("/_sim/state", params={"principal": BOB}).json()
+
+    seen = state["files"][1]
+    held = {(p["emailAddress"], p["role"]) for p in seen["permissions"]}
+    assert state == inside
+    assert (results[-1]["seq"], ["f", "a"]) == (state["seq"], seen["path"])
+    assert hashlib.sha256(b"hello").hexdigest() == seen["sha256Checksum"]
+    assert {(ALICE, "owner"), (BOB, "reader")} == held
+    assert ([], state["seq"] + 2) == (later["files"], later["seq"])

@@ -8,6 +8,7 @@ under `/_sim/` (control.py) makes things happen and tells exactly what happened.
 
 from drivewake.lab.google.process import GoogleProcess, start_google_process
 from drivewake.lab.google.profiles import PROFILES, Profile
+from drivewake.lab.google.seen import seen_by
 from drivewake.lab.google.serve import RunningGoogle, start_google
 from drivewake.lab.google.world import Options, SimulatedGoogle
 
@@ -18,6 +19,7 @@ __all__ = [
     "Profile",
     "RunningGoogle",
     "SimulatedGoogle",
+    "seen_by",
     "start_google",
     "start_google_process",
 ]

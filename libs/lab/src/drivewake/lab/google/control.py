@@ -14,7 +14,9 @@
                                           application/msgpack (content as bytes)
     GET  /_sim/ledger?after=N&limit=&types=change,push,request,page,fault,grant,security
                                           {"facts", "next", "more"}
-    GET  /_sim/state?principal=EMAIL      {"principal", "seq", "files"}: the visible tree now
+    GET  /_sim/state?principal=EMAIL      {"principal", "rootId", "seq", "files"}: what the
+                                          principal can see now, with places, hashes and the
+                                          permissions in force (seen.py)
     GET  /_sim/refs                       {"refs": {ref: id}}
     POST /_sim/faults                     a Rule (faults.py), or a list of them -> {"ids"}
     GET  /_sim/faults                     the rules in force, how often seen and hit
@@ -44,8 +46,8 @@ from drivewake.lab.google.commands import Commands
 from drivewake.lab.google.commands_oauth import OAuthCommands
 from drivewake.lab.google.grants import Client
 from drivewake.lab.google.http import Request, Response, Router
-from drivewake.lab.google.model import File, StateError, User
-from drivewake.lab.google.resources import effective_permissions, permission_resource, rfc3339
+from drivewake.lab.google.model import StateError
+from drivewake.lab.google.seen import seen_by
 from drivewake.lab.google.world import SimulatedGoogle
 
 _MAX_FACTS = 50_000
@@ -151,40 +153,7 @@ class Control:
 
     def state(self, request: Request) -> Any:  # noqa: ANN401 - JSON
         """Show everything a principal can see, exactly as it is now."""
-        user = self._world.state.user(request.query.get("principal", ""))
-        refs = {file_id: ref for ref, file_id in self._world.refs.items()}
-        files = [self._file(f, user, refs) for f in self._world.state.visible(user)]
-        return {"principal": user.email, "rootId": user.root.id, "files": files}
-
-    def _file(self, file: File, user: User, refs: dict[str, str]) -> dict[str, Any]:
-        state, content = self._world.state, file.content
-        path: list[str] = []
-        at: File | None = file
-        while at is not None and not at.is_root and state.access.rank(user, at):
-            path.append(at.name)
-            at = at.parent
-        return {
-            "id": file.id,
-            "ref": refs.get(file.id),
-            "path": path[::-1],
-            "name": file.name,
-            "mimeType": file.mime_type,
-            "parent": file.parent.id if file.parent else None,
-            "owner": file.owner.email if file.owner else None,
-            "drive": file.drive.id if file.drive else None,
-            "version": file.version,
-            "trashed": state.is_trashed(file),
-            "createdTime": rfc3339(file.created_ms),
-            "modifiedTime": rfc3339(file.modified_ms),
-            "size": content.size_bytes if content else None,
-            "md5Checksum": content.md5 if content else None,
-            "sha1Checksum": content.sha1 if content else None,
-            "sha256Checksum": content.sha256 if content else None,
-            "headRevisionId": content.revision_id if content else None,
-            "permissions": [
-                permission_resource(state, p) for p in effective_permissions(state, file)
-            ],
-        }
+        return seen_by(self._world, request.query.get("principal", ""))
 
     def refs(self, _request: Request) -> Any:  # noqa: ANN401 - JSON
         """Show which id each ref stands for."""
