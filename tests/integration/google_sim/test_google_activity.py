@@ -107,7 +107,7 @@ def refusal(service: Any, **body: Any) -> tuple[int, str, str]:  # noqa: ANN401
 
 
 def test_every_kind_of_change_has_its_action_newest_first(act: Act, query: Query) -> None:
-    """GOOGLE.md A3: ActionDetail's cases, and newest-first order."""
+    """Drive Activity: ActionDetail's cases, and newest-first order."""
     ids = act(
         ALICE,
         {"op": "create_folder", "name": "d", "ref": "d"},
@@ -150,7 +150,7 @@ def test_every_kind_of_change_has_its_action_newest_first(act: Act, query: Query
 
 
 def test_a_title_is_the_one_right_after_the_action(act: Act, query: Query) -> None:
-    """GOOGLE.md A3: target.title is the state right after the action."""
+    """Drive Activity: target.title is the state right after the action."""
     made = act(
         ALICE,
         {"op": "create_file", "name": "before", "ref": "f"},
@@ -165,7 +165,7 @@ def test_a_title_is_the_one_right_after_the_action(act: Act, query: Query) -> No
 def test_an_actor_is_a_person_name_relative_to_the_viewer(
     act: Act, query: Query, control: httpx.Client
 ) -> None:
-    """GOOGLE.md A3: knownUser with people/ID, isCurrentUser depends on who looks, no e-mail."""
+    """Drive Activity: knownUser with people/ID, isCurrentUser depends on who looks, no e-mail."""
     made = act(ALICE, {"op": "create_file", "name": "f", "ref": "f"}, share("f", BOB))
     name = f"items/{made[0]['id']}"
     mine, theirs = query(ALICE, itemName=name)[-1], query(BOB, itemName=name)[-1]
@@ -185,7 +185,7 @@ def _bearer(control: httpx.Client) -> dict[str, str]:
 def test_item_and_ancestor_exclude_each_other_and_the_default_is_root(
     act: Act, query: Query, api: Callable[[str], Any]
 ) -> None:
-    """GOOGLE.md A3: key is itemName XOR ancestorName, default ancestorName=items/root."""
+    """Drive Activity: key is itemName XOR ancestorName, default ancestorName=items/root."""
     ids = act(
         ALICE,
         {"op": "create_folder", "name": "d", "ref": "d"},
@@ -202,7 +202,7 @@ def test_item_and_ancestor_exclude_each_other_and_the_default_is_root(
 
 
 def test_the_item_name_of_a_folder_is_only_the_folder_itself(act: Act, query: Query) -> None:
-    """GOOGLE.md A3: itemName on a folder = only the folder itself."""
+    """Drive Activity: itemName on a folder = only the folder itself."""
     ids = act(
         ALICE,
         {"op": "create_folder", "name": "d", "ref": "d"},
@@ -215,7 +215,7 @@ def test_the_item_name_of_a_folder_is_only_the_folder_itself(act: Act, query: Qu
 def test_after_access_is_removed_the_restriction_is_seen_and_nothing_more(
     act: Act, query: Query
 ) -> None:
-    """GOOGLE.md A3: visibility follows the ACL at the time."""
+    """Drive Activity: visibility follows the ACL at the time."""
     made = act(
         ALICE,
         {"op": "create_file", "name": "f", "ref": "f", "content": "eA=="},
@@ -232,7 +232,7 @@ def test_after_access_is_removed_the_restriction_is_seen_and_nothing_more(
 
 
 def test_what_one_never_saw_is_not_found(act: Act, api: Callable[[str], Any]) -> None:
-    """GOOGLE.md A3: only what the authenticated user may see."""
+    """Drive Activity: only what the authenticated user may see."""
     made = act(ALICE, {"op": "create_file", "name": "f", "ref": "f"})
     refused = refusal(api(BOB), itemName=f"items/{made[0]['id']}")
 
@@ -242,7 +242,7 @@ def test_what_one_never_saw_is_not_found(act: Act, api: Callable[[str], Any]) ->
 def test_a_move_into_a_shared_folder_is_one_activity_with_the_permission_change(
     act: Act, query: Query
 ) -> None:
-    """GOOGLE.md A3: even with NoConsolidation spontaneous groupings occur."""
+    """Drive Activity: even with NoConsolidation spontaneous groupings occur."""
     made = act(
         ALICE,
         {"op": "create_folder", "name": "d", "ref": "d"},
@@ -259,7 +259,7 @@ def test_a_move_into_a_shared_folder_is_one_activity_with_the_permission_change(
 
 
 def test_legacy_consolidation_tells_the_same_done_to_many_as_one(act: Act, query: Query) -> None:
-    """GOOGLE.md A3: consolidationStrategy; several targets have a range of time."""
+    """Drive Activity: consolidationStrategy; several targets have a range of time."""
     act(ALICE, *[{"op": "create_file", "name": f"f{n}", "ref": f"f{n}"} for n in range(3)])
     grouped = query(ALICE, consolidationStrategy={"legacy": {}})
 
@@ -272,7 +272,7 @@ def test_legacy_consolidation_tells_the_same_done_to_many_as_one(act: Act, query
 def test_pages_hold_at_least_what_was_asked_and_together_everything_once(
     google: RunningGoogle, act: Act, api: Callable[[str], Any], query: Query
 ) -> None:
-    """GOOGLE.md A3: pageSize is approximate; the token goes on where the page ended."""
+    """Drive Activity: pageSize is approximate; the token goes on where the page ended."""
     act(ALICE, *[{"op": "create_file", "name": f"f{n}", "ref": f"f{n}"} for n in range(25)])
     first = api(ALICE).activity().query(body={"pageSize": 4}).execute()
     act(ALICE, {"op": "create_file", "name": "later", "ref": "later"})
@@ -288,7 +288,7 @@ def test_pages_hold_at_least_what_was_asked_and_together_everything_once(
 
 
 def test_a_page_token_belongs_to_its_request(act: Act, api: Callable[[str], Any]) -> None:
-    """GOOGLE.md A3: repeat the identical request with the token."""
+    """Drive Activity: repeat the identical request with the token."""
     act(ALICE, *[{"op": "create_file", "name": f"f{n}", "ref": f"f{n}"} for n in range(25)])
     answer = api(ALICE).activity().query(body={"pageSize": 2}).execute()
     token = answer["nextPageToken"]
@@ -299,7 +299,7 @@ def test_a_page_token_belongs_to_its_request(act: Act, api: Callable[[str], Any]
 
 
 def test_a_filter_selects_by_time_and_case(act: Act, query: Query) -> None:
-    """GOOGLE.md A3: closed windows can be polled; timestamps have milliseconds."""
+    """Drive Activity: closed windows can be polled; timestamps have milliseconds."""
     act(
         ALICE,
         {"op": "create_file", "name": "f", "ref": "f"},
@@ -336,7 +336,7 @@ def test_what_cannot_be_meant_is_an_invalid_argument(
 
 
 def test_a_drive_token_is_not_enough(control: httpx.Client) -> None:
-    """GOOGLE.md A3: the scopes are drive.activity(.readonly)."""
+    """Drive Activity: the scopes are drive.activity(.readonly)."""
     answer = control.post("/v2/activity:query", json={}, headers=_bearer(control))
 
     assert (403, "PERMISSION_DENIED") == (answer.status_code, answer.json()["error"]["status"])
@@ -345,7 +345,7 @@ def test_a_drive_token_is_not_enough(control: httpx.Client) -> None:
 def test_activities_that_no_change_tells_can_be_commanded(
     act: Act, query: Query, control: httpx.Client
 ) -> None:
-    """GOOGLE.md A3: dlpChange, reference, labels; system, administrator, anonymous actors."""
+    """Drive Activity: dlpChange, reference, labels; system, administrator, anonymous actors."""
     made = act(ALICE, {"op": "create_file", "name": "f", "ref": "f"})
     for case, detail, actor in (
         ("dlpChange", {"type": "FLAGGED"}, {"administrator": {}}),
@@ -366,7 +366,7 @@ def test_activities_that_no_change_tells_can_be_commanded(
 def test_internal_errors_by_window_are_escaped_by_halving_the_window(
     act: Act, api: Callable[[str], Any], query: Query, control: httpx.Client
 ) -> None:
-    """GOOGLE.md A3: the 500 of a poisoned window; the windows beside it can be read."""
+    """Drive Activity: the 500 of a poisoned window; the windows beside it can be read."""
     act(ALICE, {"op": "create_file", "name": "f", "ref": "f"})
     rule = {"effect": "activity_internal", "fromMs": 5_000, "untilMs": 6_000}
     control.post("/_sim/faults", json=rule)
@@ -380,7 +380,7 @@ def test_internal_errors_by_window_are_escaped_by_halving_the_window(
 def test_internal_errors_by_folder_are_escaped_by_asking_for_items(
     act: Act, api: Callable[[str], Any], query: Query, control: httpx.Client
 ) -> None:
-    """GOOGLE.md A3: fall back from ancestorName to itemName per child."""
+    """Drive Activity: fall back from ancestorName to itemName per child."""
     ids = act(
         ALICE,
         {"op": "create_folder", "name": "d", "ref": "d"},
@@ -398,7 +398,7 @@ def test_internal_errors_by_folder_are_escaped_by_asking_for_items(
 def test_internal_errors_come_to_a_share_of_calls(
     api: Callable[[str], Any], control: httpx.Client
 ) -> None:
-    """GOOGLE.md A3: intermittent in production; here seeded and in the ledger."""
+    """Drive Activity: intermittent in production; here seeded and in the ledger."""
     control.post("/_sim/faults", json={"effect": "activity_internal", "share": 0.5})
     service, failed = api(ALICE), 0
     for _ in range(40):

@@ -128,7 +128,7 @@ def test_a_wrong_content_type_is_a_page_for_people(alice: httpx.Client) -> None:
 
 
 def test_an_expired_page_token_is_a_400_at_page_token(alice: httpx.Client) -> None:
-    """GOOGLE.md A1: unparsable token -> 400 reason=invalid location=pageToken."""
+    """Changes: unparsable token -> 400 reason=invalid location=pageToken."""
     token = alice.get("/drive/v3/changes/startPageToken").json()["startPageToken"]
     command(alice, effect="expired_page_token", operation="drive.changes.list")
     answer = alice.get("/drive/v3/changes", params={"pageToken": token})
@@ -142,7 +142,7 @@ def test_an_expired_page_token_is_a_400_at_page_token(alice: httpx.Client) -> No
 
 
 def test_a_lost_cursor_may_be_410_or_404_too(alice: httpx.Client) -> None:
-    """GOOGLE.md A1: treat 400-pageToken, 404 and 410 as cursor lost."""
+    """Changes: treat 400-pageToken, 404 and 410 as cursor lost."""
     for status in (404, 410):
         command(alice, effect="status", operation="drive.changes.list", status=status, times=1)
         answer = alice.get("/drive/v3/changes", params={"pageToken": "1"})
@@ -161,7 +161,7 @@ def test_a_bogus_page_token_is_handed_out_and_refused_later(alice: httpx.Client)
 
 
 def test_an_incomplete_search_leaves_files_out_and_says_so(alice: httpx.Client) -> None:
-    """GOOGLE.md A1: incompleteSearch=true => listing is not evidence of absence."""
+    """Changes: incompleteSearch=true => listing is not evidence of absence."""
     command(alice, effect="incomplete_search", operation="drive.files.list")
     page = alice.get("/drive/v3/files").json()
 

@@ -48,7 +48,7 @@ def reason(answer: httpx.Response) -> tuple[int, str, str]:
 
 
 def test_a_user_is_refused_beyond_his_units_and_others_are_not(client: httpx.Client) -> None:
-    """GOOGLE.md A6: 403 userRateLimitExceeded in usageLimits."""
+    """Errors: 403 userRateLimitExceeded in usageLimits."""
     statuses = [client.get("/drive/v3/files").status_code for _ in range(6)]
     refused = client.get("/drive/v3/files")
     bob = {"Authorization": bearer(client, BOB)}
@@ -59,7 +59,7 @@ def test_a_user_is_refused_beyond_his_units_and_others_are_not(client: httpx.Cli
 
 
 def test_a_project_is_refused_beyond_its_units(client: httpx.Client) -> None:
-    """GOOGLE.md A6: 403 rateLimitExceeded; another project's client still gets through."""
+    """Errors: 403 rateLimitExceeded; another project's client still gets through."""
     bob = {"Authorization": bearer(client, BOB)}
     mine: dict[str, str] = {}
     for headers in [mine] * 5 + [bob] * 5:
@@ -75,7 +75,7 @@ def test_a_project_is_refused_beyond_its_units(client: httpx.Client) -> None:
 
 
 def test_watch_and_stop_cost_and_notifications_do_not(client: httpx.Client) -> None:
-    """GOOGLE.md A2: notifications don't count against quota; watch and stop calls do."""
+    """Watch and push: notifications don't count against quota; watch and stop calls do."""
     body = {"id": "c", "type": "web_hook", "address": "http://127.0.0.1:9/"}
     channel = client.post("/drive/v3/changes/watch", params={"pageToken": "1"}, json=body).json()
     action = {"op": "create_file", "name": "f"}
@@ -89,7 +89,7 @@ def test_watch_and_stop_cost_and_notifications_do_not(client: httpx.Client) -> N
 
 
 def test_an_empty_page_of_changes_costs_a_whole_list(client: httpx.Client) -> None:
-    """GOOGLE.md A5: changes.list costs 100 even when empty."""
+    """Quotas: changes.list costs 100 even when empty."""
     token = client.get("/drive/v3/changes/startPageToken").json()["startPageToken"]
     page = client.get("/drive/v3/changes", params={"pageToken": token}).json()
 
@@ -98,7 +98,7 @@ def test_an_empty_page_of_changes_costs_a_whole_list(client: httpx.Client) -> No
 
 
 def test_a_batch_of_n_calls_costs_n_calls(client: httpx.Client) -> None:
-    """GOOGLE.md A4: n calls = n quota; the seventh list is refused inside the batch."""
+    """Files: n calls = n quota; the seventh list is refused inside the batch."""
     part = "--b\r\nContent-Type: application/http\r\n\r\nGET /drive/v3/files HTTP/1.1\r\n\r\n\r\n"
     headers = {"Content-Type": "multipart/mixed; boundary=b"}
     answer = client.post("/batch/drive/v3", content=part * 7 + "--b--", headers=headers)
@@ -109,7 +109,7 @@ def test_a_batch_of_n_calls_costs_n_calls(client: httpx.Client) -> None:
 
 
 def test_a_429_is_the_same_refusal_with_another_code() -> None:
-    """GOOGLE.md A5: 403 or 429 rateLimitExceeded."""
+    """Quotas: 403 or 429 rateLimitExceeded."""
     profile = msgspec.structs.replace(POOR, refusal_code=429, user_units_per_min=50)
     with (
         start_google(Options(users=(ALICE,), profile=profile)) as google,
@@ -122,7 +122,7 @@ def test_a_429_is_the_same_refusal_with_another_code() -> None:
 
 
 def test_a_service_account_without_subject_is_one_user(client: httpx.Client) -> None:
-    """GOOGLE.md A5: a service account counts as one user, beside those it acts for."""
+    """Quotas: a service account counts as one user, beside those it acts for."""
     key = client.post("/_sim/service-accounts", json={"name": "robot"}).json()
     robot = {"Authorization": bearer(client, key["client_email"])}
     statuses = [client.get("/drive/v3/files", headers=robot).status_code for _ in range(7)]

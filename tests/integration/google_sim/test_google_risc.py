@@ -97,7 +97,7 @@ def verified(control: httpx.Client, token: str) -> dict[str, Any]:
 def test_an_event_about_an_account_names_it_by_issuer_and_subject(
     control: httpx.Client, receiver: Receiver, event: str, uri: str
 ) -> None:
-    """GOOGLE.md A7: RS256, iss and jwks from risc-configuration, aud are client ids, no exp."""
+    """OAuth: RS256, iss and jwks from risc-configuration, aud are client ids, no exp."""
     body = {"type": event, "email": ALICE, "reason": "hijacking"}
     jti = control.post("/_sim/risc/events", json=body).json()["jti"]
     kind, token = receiver.wait(1)[0]
@@ -117,7 +117,7 @@ def test_an_event_about_an_account_names_it_by_issuer_and_subject(
 def test_a_revoked_token_is_named_by_prefix_or_double_hash(
     control: httpx.Client, receiver: Receiver
 ) -> None:
-    """GOOGLE.md A7: the first 16 characters, or SHA-512 of SHA-512."""
+    """OAuth: the first 16 characters, or SHA-512 of SHA-512."""
     token = "1//0" + "x" * 98
     body = {"type": "token-revoked", "refreshToken": token}
     control.post("/_sim/risc/events", json=body)
@@ -143,7 +143,7 @@ def test_a_verification_carries_its_state(control: httpx.Client, receiver: Recei
 def test_an_event_may_be_sent_twice_with_the_same_jti(
     control: httpx.Client, receiver: Receiver
 ) -> None:
-    """GOOGLE.md A7: dedupe jti."""
+    """OAuth: dedupe jti."""
     for _ in range(2):
         body = {"type": "account-disabled", "email": ALICE, "jti": "again"}
         control.post("/_sim/risc/events", json=body)
@@ -155,7 +155,7 @@ def test_an_event_may_be_sent_twice_with_the_same_jti(
 def test_only_202_is_success_and_5xx_is_tried_again(
     control: httpx.Client, receiver: Receiver
 ) -> None:
-    """GOOGLE.md A7: 202 = ok; every attempt is in the ledger."""
+    """OAuth: 202 = ok; every attempt is in the ledger."""
     receiver.statuses = [503, 200]
     control.post("/_sim/risc/events", json={"type": "account-disabled", "email": ALICE})
     tokens = {token for _, token in receiver.wait(3)}
@@ -186,7 +186,7 @@ def test_an_event_that_cannot_be_is_refused(
 
 
 def test_ended_grants_are_refused_and_in_the_ledger(control: httpx.Client) -> None:
-    """GOOGLE.md A7: causes on command, also where the user has no token; unknown ones are 400."""
+    """OAuth: causes on command, also where the user has no token; unknown ones are 400."""
     none = control.post("/_sim/grants/end", json={"email": ALICE, "cause": "admin_policy"})
     unknown = control.post("/_sim/grants/end", json={"email": ALICE, "cause": "boredom"})
 

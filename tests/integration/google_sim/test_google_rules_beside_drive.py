@@ -50,7 +50,7 @@ def refreshed(control: httpx.Client, token: str, **client: str) -> dict[str, Any
 
 
 def test_a_refresh_answer_has_no_refresh_token(control: httpx.Client) -> None:
-    """GOOGLE.md A7: keep the old one."""
+    """OAuth: keep the old one."""
     tokens = consent(control)
     answer = refreshed(control, tokens["refresh_token"])
 
@@ -59,7 +59,7 @@ def test_a_refresh_answer_has_no_refresh_token(control: httpx.Client) -> None:
 
 
 def test_a_time_limited_grant_says_so_in_both_answers(control: httpx.Client) -> None:
-    """GOOGLE.md A7: refresh_token_expires_in for time-limited grants."""
+    """OAuth: refresh_token_expires_in for time-limited grants."""
     body = {"clientId": "testing", "clientSecret": "s", "refreshTtlS": 604_800}
     control.post("/_sim/clients", json=body)
     tokens = consent(control, client_id="testing", client_secret="s")
@@ -70,7 +70,7 @@ def test_a_time_limited_grant_says_so_in_both_answers(control: httpx.Client) -> 
 
 
 def test_include_granted_scopes_adds_what_was_granted_before(control: httpx.Client) -> None:
-    """GOOGLE.md A7: incremental consent; without the flag the new scope stands alone."""
+    """OAuth: incremental consent; without the flag the new scope stands alone."""
     consent(control)
     added = consent(control, scope=ACTIVITY, include_granted_scopes="true")
     alone = consent(control, scope=ACTIVITY)
@@ -80,7 +80,7 @@ def test_include_granted_scopes_adds_what_was_granted_before(control: httpx.Clie
 
 
 def test_an_ended_grant_tells_its_cause_at_the_token_endpoint(control: httpx.Client) -> None:
-    """GOOGLE.md A7: invalid_grant with Google's subtype; access tokens of it are dead too."""
+    """OAuth: invalid_grant with Google's subtype; access tokens of it are dead too."""
     tokens = consent(control)
     body = {"email": ALICE, "cause": "admin_policy"}
     ended = control.post("/_sim/grants/end", json=body).json()
@@ -117,7 +117,7 @@ def test_an_ended_grant_tells_its_cause_at_the_token_endpoint(control: httpx.Cli
 def test_googles_client_retries_what_google_says_and_parses_the_rest(
     drive_of: DriveOf, control: httpx.Client, status: int, reason: str, retried: bool
 ) -> None:
-    """GOOGLE.md A6: >= 500, 429, and 403 only for the two rate reasons; others are HttpError."""
+    """Errors: >= 500, 429, and 403 only for the two rate reasons; others are HttpError."""
     drive = drive_of(ALICE)
     rule = {"effect": "status", "operation": "drive.files.list", "times": 1}
     control.post("/_sim/faults", json={**rule, "status": status, "reason": reason})
@@ -135,7 +135,7 @@ def test_googles_client_retries_what_google_says_and_parses_the_rest(
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_an_unverified_domain_is_401_or_403_on_command(control: httpx.Client, status: int) -> None:
-    """GOOGLE.md A2: push.webhookUrlUnauthorized is still in the field, as either status."""
+    """Watch and push: push.webhookUrlUnauthorized is still in the field, as either status."""
     reason = "push.webhookUrlUnauthorized"
     rule = {"effect": "status", "operation": "drive.changes.watch", "status": status}
     control.post("/_sim/faults", json={**rule, "reason": reason})
@@ -151,7 +151,7 @@ def test_an_unverified_domain_is_401_or_403_on_command(control: httpx.Client, st
 def test_a_channel_lives_a_day_for_files_and_a_week_for_changes(
     control: httpx.Client, path: str, max_s: int
 ) -> None:
-    """GOOGLE.md A2: the more restrictive of request and limit wins; without a wish, an hour."""
+    """Watch and push: the more restrictive of request and limit wins; without a wish, an hour."""
     token = control.post("/_sim/tokens", json={"email": ALICE}).json()["access_token"]
     control.headers["Authorization"] = f"Bearer {token}"
     body = {"type": "web_hook", "address": "http://127.0.0.1:9/"}
@@ -167,7 +167,7 @@ def test_a_channel_lives_a_day_for_files_and_a_week_for_changes(
 
 
 def test_a_resource_may_have_several_channels(drive_of: DriveOf, control: httpx.Client) -> None:
-    """GOOGLE.md A2: overlap is expected; each has numbers of its own from 1."""
+    """Watch and push: overlap is expected; each has numbers of its own from 1."""
     drive = drive_of(ALICE)
     for name in ("old", "new"):
         body = {"id": name, "type": "web_hook", "address": "http://127.0.0.1:9/"}
@@ -183,7 +183,7 @@ def test_a_resource_may_have_several_channels(drive_of: DriveOf, control: httpx.
 
 
 def test_https_only_refuses_plain_addresses() -> None:
-    """GOOGLE.md A2: 400 push.webhookUrlNotHttps; loopback is let through without the option."""
+    """Watch and push: 400 push.webhookUrlNotHttps; loopback is let through without the option."""
     with (
         start_google(Options(users=(ALICE,), https_only=True)) as google,
         httpx.Client(base_url=google.base_url) as client,
@@ -201,7 +201,7 @@ def test_https_only_refuses_plain_addresses() -> None:
 
 
 def test_activity_lags_behind_changes() -> None:
-    """GOOGLE.md A3: minutes for activity; the change itself is there at once."""
+    """Drive Activity: minutes for activity; the change itself is there at once."""
     profile = msgspec.structs.replace(PROFILES["relaxed"], activity_lag_ms=3_600_000)
     with (
         start_google(Options(users=(ALICE,), profile=profile)) as google,
@@ -220,7 +220,7 @@ def test_activity_lags_behind_changes() -> None:
 
 
 def test_drive_activity_refuses_beyond_a_hundred_queries_a_minute() -> None:
-    """GOOGLE.md A3: 100 requests a minute and user (one project's experience)."""
+    """Drive Activity: 100 requests a minute and user (one project's experience)."""
     profile = msgspec.structs.replace(PROFILES["relaxed"], activity_per_user_min=2)
     with (
         start_google(Options(users=(ALICE,), profile=profile)) as google,

@@ -62,7 +62,7 @@ def ask(control: httpx.Client, key: dict[str, Any], **changes: Any) -> httpx.Res
 def test_googles_client_acts_for_a_person_by_delegation(
     control: httpx.Client, key: dict[str, Any]
 ) -> None:
-    """GOOGLE.md A7: JWT-bearer with sub; the token has that person's eyes."""
+    """OAuth: JWT-bearer with sub; the token has that person's eyes."""
     token = refresh(credentials(key, READONLY, ALICE))
     headers = {"Authorization": f"Bearer {token}"}
     about = control.get("/drive/v3/about?fields=user", headers=headers).json()
@@ -73,7 +73,7 @@ def test_googles_client_acts_for_a_person_by_delegation(
 def test_without_subject_it_is_a_principal_of_its_own(
     control: httpx.Client, key: dict[str, Any]
 ) -> None:
-    """GOOGLE.md A5: a service account counts as one user, with a Drive of its own."""
+    """Quotas: a service account counts as one user, with a Drive of its own."""
     token = refresh(credentials(key, DRIVE))
     headers = {"Authorization": f"Bearer {token}"}
     about = control.get("/drive/v3/about?fields=user", headers=headers).json()
@@ -114,7 +114,7 @@ OTHER_KEY_ERROR = "Invalid JWT Signature."
 def test_a_wrong_claim_is_an_invalid_grant(
     control: httpx.Client, key: dict[str, Any], changes: dict[str, Any], description: str
 ) -> None:
-    """GOOGLE.md A7: iss, sub, scope, aud, exp <= 1 h."""
+    """OAuth: iss, sub, scope, aud, exp <= 1 h."""
     answer = ask(control, key, **changes)
 
     assert (400, "invalid_grant") == (answer.status_code, answer.json()["error"])
@@ -158,7 +158,7 @@ def test_robots_do_not_stand_on_the_account_choice(
 def test_a_service_accounts_channel_can_be_stopped_by_any_user_of_that_client(
     control: httpx.Client, key: dict[str, Any]
 ) -> None:
-    """GOOGLE.md A2: else the same user through the same client alone."""
+    """Watch and push: else the same user through the same client alone."""
     body = {"email": key["client_email"], "domain": "example.com", "scopes": [DRIVE]}
     control.post("/_sim/service-accounts/delegate", json=body)
     robot, person = (refresh(credentials(key, DRIVE, who)) for who in (None, ALICE))

@@ -26,7 +26,7 @@ EDIT, MOVE, NOTHING = frozenset({"edit"}), frozenset({"move"}), frozenset[str]()
 def test_time_takes_numeric_operators_on_milliseconds_and_rfc_3339(
     text: str, passing: list[int]
 ) -> None:
-    """GOOGLE.md A3: time with numeric ops, ms epoch or RFC 3339 in quotes; AND is optional."""
+    """Drive Activity: time with numeric ops, ms epoch or RFC 3339 in quotes; AND is optional."""
     found = parse(text)
 
     assert passing == [ms for ms in (999, 1000, 1001) if found.passes(ms * MS, EDIT)]
@@ -46,7 +46,7 @@ def test_time_takes_numeric_operators_on_milliseconds_and_rfc_3339(
 def test_action_detail_case_has_one_several_or_none_of_them(
     text: str, passing: list[frozenset[str]]
 ) -> None:
-    """GOOGLE.md A3: `:X`, `:(A B)` and a hyphen that excludes."""
+    """Drive Activity: `:X`, `:(A B)` and a hyphen that excludes."""
     found = parse(text)
 
     assert passing == [c for c in (EDIT, MOVE, EDIT | MOVE) if found.passes(10 * MS, c)]

@@ -62,7 +62,7 @@ def why_dead(book: Grants, refresh: RefreshToken, client: Client = CLIENT, at_ns
     ],
 )
 def test_every_cause_ends_refresh_tokens_with_its_own_answer(cause: str, expected: str) -> None:
-    """GOOGLE.md A7: invalid_grant on command; who is not meant lives on."""
+    """OAuth: invalid_grant on command; who is not meant lives on."""
     book = Grants(0, 3600)
     doomed, spared = connect(book), connect(book, user="v@x")
 
@@ -79,7 +79,7 @@ def test_every_cause_has_a_test() -> None:
 
 
 def test_a_password_change_ends_tokens_with_gmail_scopes_alone() -> None:
-    """GOOGLE.md A7: password change with Gmail scopes."""
+    """OAuth: password change with Gmail scopes."""
     book = Grants(0, 3600)
     mail, drive = connect(book, scopes=(DRIVE, GMAIL)), connect(book, OTHER)
 
@@ -98,7 +98,7 @@ def test_a_cause_may_be_for_one_client() -> None:
 
 
 def test_the_hundred_and_first_token_of_an_account_and_client_silently_kills_the_oldest() -> None:
-    """GOOGLE.md A7: more than 100 live refresh tokens per account per client."""
+    """OAuth: more than 100 live refresh tokens per account per client."""
     book = Grants(0, 3600)
     deaths: list[tuple[str, str, int]] = []
     book.on_death = lambda user, cause, tokens: deaths.append((user, cause, tokens))
@@ -113,7 +113,7 @@ def test_the_hundred_and_first_token_of_an_account_and_client_silently_kills_the
 
 
 def test_a_token_unused_for_six_months_is_dead() -> None:
-    """GOOGLE.md A7: each use begins the time anew."""
+    """OAuth: each use begins the time anew."""
     book = Grants(0, 3600)
     refresh = connect(book)
     book.refresh(CLIENT, refresh.token, None, UNUSED_TTL_NS)
@@ -123,7 +123,7 @@ def test_a_token_unused_for_six_months_is_dead() -> None:
 
 
 def test_a_time_limited_grant_says_when_it_ends_and_ends_then() -> None:
-    """GOOGLE.md A7: Testing means 7 days; `refresh_token_expires_in` for time-limited grants."""
+    """OAuth: Testing means 7 days; `refresh_token_expires_in` for time-limited grants."""
     book = Grants(0, 3600)
     refresh, endless = connect(book, TIMED), connect(book)
     day_ns = 86_400 * NS

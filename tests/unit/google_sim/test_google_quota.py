@@ -70,7 +70,7 @@ def test_a_profile_may_refuse_with_429() -> None:
 
 
 def test_costs_are_googles() -> None:
-    """GOOGLE.md A5: read 5, list 100, download 200, edit 50, other 5 units."""
+    """Quotas: read 5, list 100, download 200, edit 50, other 5 units."""
     quota = Quota(PROFILES["google-2026"])
     for kind in ("read", "list", "download", "edit", "other"):
         quota.spend("p", "u", kind, 0)
@@ -81,7 +81,7 @@ def test_costs_are_googles() -> None:
 
 
 def test_a_user_of_google_2026_has_3250_lists_a_minute() -> None:
-    """GOOGLE.md A5: 325,000 units a minute and user; an empty changes.list costs 100 too."""
+    """Quotas: 325,000 units a minute and user; an empty changes.list costs 100 too."""
     quota = Quota(PROFILES["google-2026"])
     for _ in range(3_250):
         quota.spend("p", "u", "list", 0)
@@ -93,7 +93,7 @@ def test_a_user_of_google_2026_has_3250_lists_a_minute() -> None:
 
 
 def test_a_project_of_google_2026_has_10000_lists_a_minute() -> None:
-    """GOOGLE.md A5: 1,000,000 units a minute and project, whoever spends them."""
+    """Quotas: 1,000,000 units a minute and project, whoever spends them."""
     quota = Quota(PROFILES["google-2026"])
     for number in range(10_000):
         quota.spend("p", f"u{number % 4}", "list", 0)
@@ -105,7 +105,7 @@ def test_a_project_of_google_2026_has_10000_lists_a_minute() -> None:
 
 
 def test_projects_of_before_keep_12000_queries_a_minute() -> None:
-    """GOOGLE.md A5: 12,000 queries per 60 s, project and user, whatever they cost now."""
+    """Quotas: 12,000 queries per 60 s, project and user, whatever they cost now."""
     quota = Quota(PROFILES["google-2025"])
     for number in range(12_000):
         quota.spend("p", "u", ("download", "list", "read")[number % 3], 0)
@@ -129,7 +129,7 @@ def test_a_refusal_costs_nothing() -> None:
 
 
 def test_drive_activity_has_a_quota_of_its_own() -> None:
-    """GOOGLE.md A3: 100 queries a minute and user; Drive's units are not touched."""
+    """Drive Activity: 100 queries a minute and user; Drive's units are not touched."""
     quota = Quota(PROFILES["google-2026"])
     for _ in range(100):
         quota.spend("p", "u", "activity", 0)

@@ -1,5 +1,6 @@
-"""Google's OAuth endpoints over HTTP. Source of the facts: GOOGLE.md A7 and RFC 6749.
+"""Google's OAuth endpoints over HTTP.
 
+Source of the facts: RFC 6749, https://developers.google.com/identity/protocols/oauth2/web-server.
 Answers are bounded in size and time, redirects are not followed, nothing is retried here.
 No message repeats what Google wrote but its error codes: descriptions hold addresses.
 """
