@@ -8,13 +8,13 @@ from typing import Final
 import msgspec
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from drivewake.lab.demo.verdict import Line
 
 FRAME_S: Final = 0.2
 PLAIN_EVERY_S: Final = 5.0
+BAR_WIDTH: Final = 76
 
 
 class Progress(msgspec.Struct, kw_only=True):
@@ -94,10 +94,17 @@ def status(progress: Progress) -> str:
     )
 
 
+def _bar(progress: Progress) -> Text:
+    done = BAR_WIDTH * progress.commits // max(progress.of_commits, 1)
+    return (
+        Text("  ") + Text("━" * done, style="green") + Text("─" * (BAR_WIDTH - done), style="dim")
+    )
+
+
 def _frame(progress: Progress, headlines: Iterable[str]) -> RenderableType:
     parts: list[RenderableType] = [
         Text(f"  {status(progress)}"),
-        ProgressBar(total=max(progress.of_commits, 1), completed=progress.commits, width=76),
+        _bar(progress),
         Text("  downstream receives:", style="dim"),
         *(Text(f"  {line}", style="dim") for line in headlines),
         *(Text(f"  ! {note}", style="yellow") for note in progress.notes[-3:]),
