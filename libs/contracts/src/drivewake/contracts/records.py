@@ -24,7 +24,8 @@ class LogRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `resource` names what is read at Google (a drive id, a folder), empty for the user's own
     changes. `cursor` is the page token to read next. `claimed_until` fences other pollers.
-    `pushes` counts the signals by push seen lately; `interval_s` is the timer in force.
+    `interval_s` is the timer in force; `gap` holds the ids of its open gaps, with commas between.
+    A `live` record with a `snapshot` remembers a listing that Google called incomplete.
     """
 
     tenant: str
