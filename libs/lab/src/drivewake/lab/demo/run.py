@@ -157,11 +157,14 @@ class Run:
                     gaps=stored.gaps,
                     jumps=ledger.jumps(),
                 )
-                satisfied = all(line.holds for line in judge(evidence))
+                open_claims = [line.claim for line in judge(evidence) if not line.holds]
+                satisfied = not open_claims
                 late = self._clock.monotonic_s() >= deadline_s
                 if late or (quiet and satisfied):
                     return evidence
                 quiet = satisfied and await session.idle()
+                waits_for = "messages under way" if satisfied else open_claims[0]
+                self.progress.stage = f"waiting for: {waits_for}"
                 await asyncio.sleep(0 if quiet else LOOK_EVERY_S)
 
 

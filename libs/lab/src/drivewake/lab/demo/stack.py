@@ -27,10 +27,15 @@ CLIENT_ID: Final = "drivewake-demo.apps.googleusercontent.com"
 POLLING: Final = {
     "DRIVEWAKE_INTERVAL_FLOOR_S": 0.5,
     "DRIVEWAKE_INTERVAL_CEILING_S": 2,
+    "DRIVEWAKE_PUSH_INTERVAL_FLOOR_S": 2,
+    "DRIVEWAKE_PUSH_INTERVAL_CEILING_S": 10,
     "DRIVEWAKE_GOOGLE_USER_UNITS_PER_MIN": 300_000_000,
     "DRIVEWAKE_GOOGLE_PROJECT_UNITS_PER_MIN": 300_000_000,
 }
-"""The poller is told of the relaxed quota; its own defaults are Google's real one."""
+"""The poller is told of the relaxed quota; its own defaults are for Google's real one.
+
+A push that meets a killed webhook is not repeated: the timer finds what it was about.
+"""
 
 
 class Stack:
