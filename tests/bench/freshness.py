@@ -14,7 +14,7 @@ import uvloop
 
 from drivewake.lab import bench
 from drivewake.lab.demo.downstream import Downstream
-from drivewake.lab.demo.google import Google
+from drivewake.lab.demo.google import Google, Ledger
 from drivewake.lab.demo.replay import ACCOUNTS, OWNER
 from drivewake.lab.demo.session import Session
 from drivewake.lab.demo.stack import POLLING, Stack
@@ -32,6 +32,7 @@ async def measure(stack: Stack, changes: int, rate: float) -> tuple[float, float
         await session.until_live()
         downstream = Downstream(await session.bus("downstream"))
         following = asyncio.create_task(downstream.run())
+        ledger = Ledger(OWNER)
         started_s = clock.monotonic_s()
         for number in range(changes):
             await clock.sleep(max(0.0, started_s + number / rate - clock.monotonic_s()))
@@ -40,8 +41,8 @@ async def measure(stack: Stack, changes: int, rate: float) -> tuple[float, float
             )
         async with asyncio.timeout(DEADLINE_S):
             while True:
-                facts = (await google.ledger(OWNER)).facts
-                p50, p99, arrived = percentiles_ms(facts, downstream.received)
+                await google.catch_up(ledger)
+                p50, p99, arrived = percentiles_ms(ledger.facts, downstream.received)
                 if arrived >= changes:
                     break
                 await clock.sleep(0.1)

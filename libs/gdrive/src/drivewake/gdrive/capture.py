@@ -9,7 +9,6 @@ from googleapiclient.http import HttpRequest
 
 from drivewake.gdrive.verdict import clean
 
-ENVIRONMENT: Final = "DRIVEWAKE_GOOGLE_DEBUG"
 _BODY_TOKEN: Final = re.compile(r'("token"\s*:\s*")[^"]*"')
 _REQUEST_IDS: Final = ("x-guploader-uploadid", "x-goog-request-id", "x-request-id")
 _FIRST_ERROR: Final = 300

@@ -24,7 +24,6 @@ class Google:
 
     def __init__(self, base_url: str) -> None:
         self._base_url = base_url
-        self._ledger_read = 0
 
     async def __aenter__(self) -> Self:
         """Open a session."""
@@ -47,21 +46,14 @@ class Google:
         done = await self._call("POST", "actions", data=body, headers=headers)
         return [result["id"] for result in done["results"]]
 
-    async def ledger(self, log: str, after: int = 0) -> "Ledger":
-        """Return what the ledger holds of one change log, from fact number `after` on."""
-        ledger = Ledger(log)
+    async def catch_up(self, ledger: "Ledger") -> None:
+        """Read into the ledger what has happened since it was last read."""
         more = True
         while more:
-            page = await self._call(
-                "GET", "ledger", params={"after": after, "limit": PAGE, "types": "change,page"}
-            )
+            wanted = {"after": ledger.read_to, "limit": PAGE, "types": "change,page"}
+            page = await self._call("GET", "ledger", params=wanted)
             ledger.add(page["facts"])
-            after, more = page["next"], page["more"]
-        return ledger
-
-    async def counters(self) -> dict[str, Any]:
-        """Return the simulator's counters."""
-        return await self._call("GET", "counters")
+            ledger.read_to, more = page["next"], page["more"]
 
     async def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401
         url = f"{self._base_url}/_sim/{path}"
@@ -84,6 +76,8 @@ class Ledger:
         self._log = log
         self._pages: list[tuple[int, int, list[tuple[str, int]]]] = []
         self.facts: list[Fact] = []
+        self.read_to = 0
+        """Number of the last fact of the whole ledger that was read."""
 
     def add(self, facts: Sequence[dict[str, Any]]) -> None:
         """Take in facts as the ledger exports them."""

@@ -13,7 +13,7 @@ from drivewake.eventstore.postgres import PostgresStore
 from drivewake.lab.demo.crash import Crashes
 from drivewake.lab.demo.downstream import Downstream
 from drivewake.lab.demo.evidence import Stored, projected_tree
-from drivewake.lab.demo.google import Google
+from drivewake.lab.demo.google import Google, Ledger
 from drivewake.lab.demo.replay import OWNER, Replay
 from drivewake.lab.demo.screen import Progress, Screen
 from drivewake.lab.demo.session import TENANT, DemoError, Session
@@ -141,11 +141,11 @@ class Run:
         deadline_s = self._clock.monotonic_s() + SETTLE_DEADLINE_S
         dsn = self._stack.postgres.dsn(DATABASE)
         expected_tree = replay.expected_tree()
-        quiet = False
+        ledger, quiet = Ledger(OWNER), False
         async with PostgresStore.open(dsn) as store:
             stored = Stored(store)
             while True:
-                ledger = await google.ledger(OWNER)
+                await google.catch_up(ledger)
                 await stored.catch_up()
                 evidence = Evidence(
                     expected_tree=expected_tree,

@@ -33,7 +33,6 @@ class Server(ABC):
     def __init__(self, directory: Path | None = None, *, port: int | None = None) -> None:
         self._scratch: ScratchDirectory | None = None
         self._directory = directory.absolute() if directory is not None else None
-        self._fixed_port = port
         self._port = port
         self._child: subprocess.Popen[bytes] | None = None
 
