@@ -18,7 +18,6 @@ from drivewake.auth.errors import (
     GoogleUnavailableError,
     GrantBlockedError,
     GrantDeadError,
-    TamperedError,
 )
 from drivewake.auth.google import refusal
 from drivewake.auth.operators import StaticToken
@@ -27,7 +26,7 @@ from drivewake.auth.patience import Patience
 from drivewake.auth.settings import Settings
 from drivewake.auth.token_cache import MAX_CALLER_KEYS, BadKeyError, CachedToken, TokenCache
 from drivewake.contracts.rpc import TokenReply
-from drivewake.runtime.errors import ConfigurationError
+from drivewake.runtime.errors import ConfigurationError, TamperedError
 from drivewake.runtime.settings import load
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)

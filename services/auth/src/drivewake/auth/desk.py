@@ -13,7 +13,7 @@ from drivewake.auth.domain import (
     Rewatched,
     decide,
 )
-from drivewake.auth.errors import InvalidInputError, SecretError, UnknownError
+from drivewake.auth.errors import InvalidInputError, UnknownError
 from drivewake.auth.keyring import Keyring, Place
 from drivewake.auth.ports import Account, Connections, Tenant, Tenants
 from drivewake.auth.signin import SignInService
@@ -21,6 +21,7 @@ from drivewake.auth.tokens import ALARMS
 from drivewake.contracts.connections import PrincipalKind, Status
 from drivewake.contracts.ids import InvalidIdError, checked
 from drivewake.runtime.clock import Clock
+from drivewake.runtime.errors import SecretError
 from drivewake.runtime.logging import get_logger
 
 MAX_PAGE: Final = 500

@@ -2,9 +2,6 @@
 
     AuthError
     ├── StoreUnavailableError     the database is away; retry later
-    ├── SecretError
-    │   ├── UnknownKeyError       sealed under a key that the keyring does not hold
-    │   └── TamperedError         the sealed bytes or what they are bound to were changed
     ├── GoogleError
     │   ├── GoogleUnavailableError    away, slow, 5xx, 429 or not talking sense; retry later
     │   ├── GrantDeadError            invalid_grant: never retry
@@ -16,6 +13,8 @@
     ├── TenantExistsError         there is such a tenant already
     ├── InvalidInputError         a caller of the HTTP API gave something unusable
     └── UnknownError              there is no such tenant or connection
+
+Sealed secrets that do not open raise SecretError of `drivewake.runtime.errors`.
 
 The docstring of a class is its default message. No message holds a secret or an address.
 """
@@ -29,18 +28,6 @@ class AuthError(DrivewakeError):
 
 class StoreUnavailableError(AuthError):
     """The database did not answer."""
-
-
-class SecretError(AuthError):
-    """A stored secret cannot be opened."""
-
-
-class UnknownKeyError(SecretError):
-    """A stored secret is sealed under a key that is not in the keyring."""
-
-
-class TamperedError(SecretError):
-    """A stored secret was changed, or moved to where it does not belong."""
 
 
 class GoogleError(AuthError):

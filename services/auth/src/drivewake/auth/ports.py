@@ -8,8 +8,8 @@ import msgspec
 from pydantic import SecretStr
 
 from drivewake.auth.domain import Change, Connection
-from drivewake.auth.keyring import Sealed
 from drivewake.contracts.connections import PrincipalKind
+from drivewake.runtime.keyring import Sealed
 
 # -- What the store keeps ----------------------------------------------------------------------
 
