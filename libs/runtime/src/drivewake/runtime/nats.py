@@ -13,8 +13,15 @@ from nats.errors import Error
 from nats.micro.request import Request
 from nats.micro.service import Service as MicroService
 
-from drivewake.contracts.subjects import Bucket, Consumer
-from drivewake.runtime.bus import MAX_BATCH, Handler, Message, PublishAck, StoredMessage
+from drivewake.contracts.subjects import Bucket, Consumer, Stream
+from drivewake.runtime.bus import (
+    MAX_BATCH,
+    Handler,
+    Message,
+    Progress,
+    PublishAck,
+    StoredMessage,
+)
 from drivewake.runtime.doorbell import Bells
 from drivewake.runtime.errors import (
     BusError,
@@ -184,6 +191,33 @@ class NatsBus:
             sequence=stored.sequence,
             time=stored.time,
         )
+
+    # -- Trimmer --
+
+    async def progress(self, consumer: Consumer) -> Progress:
+        """Return where a consumer stands; NotFoundError if it does not exist."""
+        stream = self.link.name(consumer.stream)
+        info = await self.link.api(f"CONSUMER.INFO.{stream}.{consumer.name}")
+        return Progress(
+            settled_sequence=int(info["ack_floor"]["stream_seq"]),
+            unsettled=int(info["num_ack_pending"]),
+            waiting=int(info["num_pending"]),
+        )
+
+    async def fullness(self, stream: Stream) -> float:
+        """Return which share of its size a stream has used, 0 to 1; 0 if it has no limit."""
+        info = await self._view.info(self.link.name(stream.name))
+        most = int(info["config"]["max_bytes"])
+        return int(info["state"]["bytes"]) / most if most > 0 else 0.0
+
+    async def trim(self, consumer: Consumer, sequence: int) -> int:
+        """Remove what matches the consumer's filters up to a sequence; return how many."""
+        verb = f"STREAM.PURGE.{self.link.name(consumer.stream)}"
+        purged = 0
+        for subject in consumer.filters:
+            request = {"filter": self.link.subject(subject), "seq": sequence + 1}
+            purged += int((await self.link.api(verb, request))["purged"])
+        return purged
 
     # -- Requester --
 
