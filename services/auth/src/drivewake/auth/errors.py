@@ -8,6 +8,9 @@
     │   ├── GrantBlockedError         an administrator forbids it: never retry
     │   └── ClientRejectedError       our client id, secret or redirect is wrong; an operator's job
     ├── IdentityError             the id_token does not prove who signed in
+    ├── UntrustedTokenError       a signed token does not hold; the text says why, never what
+    ├── IssuerUnavailableError    the issuer of callers' tokens does not answer; retry later
+    ├── ForbiddenError            the caller is known and may not do this
     ├── SignInError               the person must start again; `page` says what to show
     ├── ConnectionEndingError     the connection is being revoked
     ├── TenantExistsError         there is such a tenant already
@@ -56,6 +59,18 @@ class ClientRejectedError(GoogleError):
 
 class IdentityError(AuthError):
     """Google's id_token does not prove who signed in."""
+
+
+class UntrustedTokenError(AuthError):
+    """A signed token does not hold."""
+
+
+class IssuerUnavailableError(AuthError):
+    """The issuer did not answer, or nothing that makes sense."""
+
+
+class ForbiddenError(AuthError):
+    """The caller's roles do not allow this."""
 
 
 class SignInError(AuthError):
