@@ -208,11 +208,14 @@ class ActivityService:
         """Yield what happened to a folder and below it while it was there."""
         records, folder = self._book.records, query.ancestor_id or ""
         newest = bisect_left(records, query.filter.before_ns, key=lambda r: r.at_ns)
-        for place in range(min(query.start, newest) - 1, -1, -1):
+        end = min(query.start, newest)
+        places, all_here = self._book.index.candidates(folder, query.filter, end)
+        for place in places:
             record = records[place]
             left = record.previous >= 0 and "move" in record.cases
             if (
-                record.file_id == folder
+                all_here
+                or record.file_id == folder
                 or folder in record.above
                 or (left and folder in records[record.previous].above)
             ):

@@ -9,6 +9,7 @@ loss included, and nothing after.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from drivewake.lab.google.activity_index import ActivityIndex
 from drivewake.lab.google.core import Core
 from drivewake.lab.google.model import Change, File, User
 
@@ -79,6 +80,7 @@ class ActivityBook:
         self._state = state
         self.records: list[Record] = []
         self.latest: dict[str, int] = {}
+        self.index = ActivityIndex()
         self._paths: dict[str, tuple[int, tuple[str, ...]]] = {}
         self._titles: dict[str, str] = {}
 
@@ -165,6 +167,7 @@ class ActivityBook:
             comment_id=comment_id,
         )
         self.records.append(record)
+        self.index.note(record, last)
         self.latest[change.file_id] = place
         return record
 
