@@ -9,6 +9,7 @@ import httpx
 import msgspec
 
 from drivewake.lab.google import RunningGoogle, seen_by
+from drivewake.lab.google.resources import rfc3339
 
 ALICE, BOB = "alice@example.com", "bob@example.com"
 Act = Callable[..., list[dict[str, Any]]]
@@ -45,6 +46,27 @@ def test_a_batch_is_applied_in_order_and_answered_in_order(control: httpx.Client
         "size": 5,
         "md5Checksum": "5d41402abc4b2a76b9719d911017c592",
     }.items() <= file.items()
+
+
+def test_the_past_is_told_by_instant_and_by_change(control: httpx.Client, act: Act) -> None:
+    """In nanoseconds, in RFC 3339, by number; what was not and what is no time is refused."""
+    act(ALICE, {"op": "create_file", "ref": "a", "name": "first"})
+    then = control.get("/_sim/state", params={"principal": ALICE}).json()
+    act(ALICE, {"op": "update", "file": "a", "name": "second"})
+    facts = control.get("/_sim/ledger", params={"types": "change"}).json()["facts"]
+    created, renamed = (fact["at_ns"] for fact in facts)
+    before_ms = rfc3339(renamed // 1_000_000 - 1)
+
+    def asked(**past: str | int) -> httpx.Response:
+        return control.get("/_sim/state", params={"principal": ALICE, **past})
+
+    assert then == asked(at=created).json() == asked(seq=then["seq"]).json()
+    assert then == asked(at=renamed - 1).json()
+    assert [] == asked(at=created - 1).json()["files"]
+    assert asked(at=before_ms).json()["seq"] <= then["seq"]
+    assert ["second"] == [file["name"] for file in asked(at=renamed).json()["files"]]
+    refused = (asked(at="soon"), asked(at=2**62), asked(seq=99), asked(at=created, seq=1))
+    assert [400] * 4 == [answer.status_code for answer in refused]
 
 
 def test_msgpack_carries_bytes_as_they_are(control: httpx.Client) -> None:

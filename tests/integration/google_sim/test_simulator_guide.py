@@ -23,9 +23,9 @@ def test_the_guides_snippets_run_and_print_what_they_promise(google: RunningGoog
         for snippet in snippets:
             exec(snippet.replace("http://127.0.0.1:8085", google.base_url), names)
 
-    assert 5 == len(snippets)
+    assert 6 == len(snippets)
     assert promised == printed.getvalue().splitlines()[: len(promised)]
-    assert 2 == len(promised)
+    assert 3 == len(promised)
     names["drive"].close()  # type: ignore[attr-defined]
 
 

@@ -18,7 +18,7 @@ from drivewake.lab.scenarios.organisation import Size, found, settle
 
 START_NS = 1_780_000_000_000_000_000
 SIZE = Size(people=8, teams=2, files=20, steps=80, departures=1)
-MAGIC = b"drivewake-google-sim state 1\n"
+MAGIC = b"drivewake-google-sim state 2\n"
 
 
 def clock() -> Callable[[], int]:

@@ -2,8 +2,7 @@
 
 State events compare an observation with what was last known of a file (its head); each
 carries the file's identity and `before`/`after` of what changed. Activity says what people
-did (`activity.py`); `remarks.py` has what hangs on a file, and shared drives. Control events
-say what happened to connections and to the reading itself.
+did. Control events say what happened to connections and to the reading itself.
 The type of an event is the tag of its data: `noun.verb`.
 """
 
@@ -12,12 +11,13 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from drivewake.contracts.activity import ActivityData
 from drivewake.contracts.envelope import CONTENT_TYPE, InvalidMessageError
-from drivewake.contracts.event_base import EventStruct
-from drivewake.contracts.remarks import RemarkData
 
 SCHEMA_VERSION: Final = 1
+
+
+class _Data(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """Base of all event data: the tag stands in `type`."""
 
 
 class FileRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -43,11 +43,7 @@ class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Permission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One entry of a file's ACL, as drive.v3 `Permission` gives it to whoever may share.
-
-    Of items of shared drives Google tells whether an entry is inherited, and `inherited_from`
-    which folders or drives; elsewhere it does not, and both stay empty.
-    """
+    """One entry of a file's ACL, as drive.v3 `Permission` gives it to whoever may share."""
 
     id: str
     kind: str
@@ -56,14 +52,13 @@ class Permission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     domain: str | None = None
     discoverable: bool = False
     inherited: bool = False
-    inherited_from: tuple[str, ...] = ()
     expires_at: str | None = None
 
 
 Exposure = Literal["private", "named", "domain", "link", "public"]
 
 
-class FileDiscovered(EventStruct, frozen=True, tag="file.discovered"):
+class FileDiscovered(_Data, frozen=True, tag="file.discovered"):
     """A file is seen for the first time, by whatever source."""
 
     file: FileRef
@@ -71,10 +66,10 @@ class FileDiscovered(EventStruct, frozen=True, tag="file.discovered"):
     created_at: dt.datetime | None = None
     modified_at: dt.datetime | None = None
     trashed: bool = False
-    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
+    metadata: dict[str, Any] = {}
 
 
-class FileContentChanged(EventStruct, frozen=True, tag="file.content_changed"):
+class FileContentChanged(_Data, frozen=True, tag="file.content_changed"):
     """The bytes (or, for Google's own formats, the head revision) of a file changed."""
 
     file: FileRef
@@ -83,7 +78,7 @@ class FileContentChanged(EventStruct, frozen=True, tag="file.content_changed"):
     modified_at: dt.datetime | None = None
 
 
-class FileRenamed(EventStruct, frozen=True, tag="file.renamed"):
+class FileRenamed(_Data, frozen=True, tag="file.renamed"):
     """The name of a file changed; the new one stands in `file` too."""
 
     file: FileRef
@@ -91,7 +86,7 @@ class FileRenamed(EventStruct, frozen=True, tag="file.renamed"):
     after: str
 
 
-class FileMoved(EventStruct, frozen=True, tag="file.moved"):
+class FileMoved(_Data, frozen=True, tag="file.moved"):
     """The parents of a file changed."""
 
     file: FileRef
@@ -99,7 +94,7 @@ class FileMoved(EventStruct, frozen=True, tag="file.moved"):
     after: tuple[str, ...]
 
 
-class FileMetadataChanged(EventStruct, frozen=True, tag="file.metadata_changed"):
+class FileMetadataChanged(_Data, frozen=True, tag="file.metadata_changed"):
     """Canonical fields other than name, parents, content, trash and permissions changed."""
 
     file: FileRef
@@ -107,26 +102,26 @@ class FileMetadataChanged(EventStruct, frozen=True, tag="file.metadata_changed")
     after: dict[str, Any]
 
 
-class FileTrashed(EventStruct, frozen=True, tag="file.trashed"):
+class FileTrashed(_Data, frozen=True, tag="file.trashed"):
     """A file went to the trash."""
 
     file: FileRef
 
 
-class FileRestored(EventStruct, frozen=True, tag="file.restored"):
+class FileRestored(_Data, frozen=True, tag="file.restored"):
     """A file came back: from the trash, or seen again after it had been removed."""
 
     file: FileRef
 
 
-class FileRemoved(EventStruct, frozen=True, tag="file.removed"):
+class FileRemoved(_Data, frozen=True, tag="file.removed"):
     """No connection of the tenant can see the file any more; `file` is what was last known."""
 
     file: FileRef
     cause: Literal["last_sighting_ended", "deleted"]
 
 
-class FilePermissionsChanged(EventStruct, frozen=True, tag="file.permissions_changed"):
+class FilePermissionsChanged(_Data, frozen=True, tag="file.permissions_changed"):
     """The ACL changed, seen by a connection that may read it."""
 
     file: FileRef
@@ -135,7 +130,7 @@ class FilePermissionsChanged(EventStruct, frozen=True, tag="file.permissions_cha
     changed: tuple[Permission, ...] = ()
 
 
-class FileExposureChanged(EventStruct, frozen=True, tag="file.exposure_changed"):
+class FileExposureChanged(_Data, frozen=True, tag="file.exposure_changed"):
     """The widest audience of the file's own permissions changed."""
 
     file: FileRef
@@ -143,74 +138,74 @@ class FileExposureChanged(EventStruct, frozen=True, tag="file.exposure_changed")
     after: Exposure
 
 
-class SightingGained(EventStruct, frozen=True, tag="sighting.gained"):
+class SightingGained(_Data, frozen=True, tag="sighting.gained"):
     """The connection of this event can see the file; `epoch` counts its sightings of it."""
 
     file: str
     epoch: int
 
 
-class SightingLost(EventStruct, frozen=True, tag="sighting.lost"):
+class SightingLost(_Data, frozen=True, tag="sighting.lost"):
     """The connection of this event can no longer see the file."""
 
     file: str
     epoch: int
-    cause: Literal["removed", "absent_in_snapshot", "connection_ended", "shared_drive_left"]
+    cause: Literal["removed", "absent_in_snapshot", "connection_ended"]
 
 
-class ConnectionEstablished(EventStruct, frozen=True, tag="connection.established"):
+class ConnectionEstablished(_Data, frozen=True, tag="connection.established"):
     """A principal let us read its Drive for the first time."""
 
     scopes: tuple[str, ...]
 
 
-class ConnectionDegraded(EventStruct, frozen=True, tag="connection.degraded"):
+class ConnectionDegraded(_Data, frozen=True, tag="connection.degraded"):
     """The connection works in part, or not for the moment."""
 
     reason: str
 
 
-class ConnectionRestored(EventStruct, frozen=True, tag="connection.restored"):
+class ConnectionRestored(_Data, frozen=True, tag="connection.restored"):
     """The connection works fully again."""
 
     scopes: tuple[str, ...] = ()
 
 
 class ConnectionReauthorizationRequired(
-    EventStruct, frozen=True, tag="connection.reauthorization_required"
+    _Data, frozen=True, tag="connection.reauthorization_required"
 ):
     """The grant is dead: its user must consent again."""
 
     reason: str
 
 
-class ConnectionBlocked(EventStruct, frozen=True, tag="connection.blocked"):
+class ConnectionBlocked(_Data, frozen=True, tag="connection.blocked"):
     """An administrator at Google blocked the connection."""
 
     reason: str
 
 
-class ConnectionRevoked(EventStruct, frozen=True, tag="connection.revoked"):
+class ConnectionRevoked(_Data, frozen=True, tag="connection.revoked"):
     """The connection ended; its tokens are gone."""
 
     reason: str
 
 
-class SnapshotStarted(EventStruct, frozen=True, tag="ingest.snapshot_started"):
+class SnapshotStarted(_Data, frozen=True, tag="ingest.snapshot_started"):
     """A full listing of a log began."""
 
     snapshot: str
     reason: str = ""
 
 
-class SnapshotCompleted(EventStruct, frozen=True, tag="ingest.snapshot_completed"):
+class SnapshotCompleted(_Data, frozen=True, tag="ingest.snapshot_completed"):
     """A full listing of a log is settled in every partition."""
 
     snapshot: str
     files: int
 
 
-class GapOpened(EventStruct, frozen=True, tag="ingest.gap_opened"):
+class GapOpened(_Data, frozen=True, tag="ingest.gap_opened"):
     """An interval of a log could not be read: what is missing, and why."""
 
     gap: str
@@ -219,7 +214,7 @@ class GapOpened(EventStruct, frozen=True, tag="ingest.gap_opened"):
     missing_to: dt.datetime | None = None
 
 
-class GapClosed(EventStruct, frozen=True, tag="ingest.gap_closed"):
+class GapClosed(_Data, frozen=True, tag="ingest.gap_closed"):
     """What was missing has been read, or a snapshot has re-established the state behind it."""
 
     gap: str
@@ -233,7 +228,6 @@ EventData = (
     | ConnectionEstablished | ConnectionDegraded | ConnectionRestored
     | ConnectionReauthorizationRequired | ConnectionBlocked | ConnectionRevoked
     | SnapshotStarted | SnapshotCompleted | GapOpened | GapClosed
-    | RemarkData | ActivityData
 )  # fmt: skip
 
 

@@ -322,3 +322,14 @@ def milliseconds(time: Time) -> int | None:
         return time
     at = dt.datetime.fromisoformat(time)
     return round((at if at.tzinfo else at.replace(tzinfo=dt.UTC)).timestamp() * 1000)
+
+
+def nanoseconds(text: str) -> int:
+    """Return Unix nanoseconds, of such a number or of RFC 3339. Raises ValueError."""
+    if text.isdecimal():
+        return int(text)
+    at = dt.datetime.fromisoformat(text)
+    since = (at if at.tzinfo else at.replace(tzinfo=dt.UTC)) - dt.datetime(
+        1970, 1, 1, tzinfo=dt.UTC
+    )
+    return since // dt.timedelta(microseconds=1) * 1000

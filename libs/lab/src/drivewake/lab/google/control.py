@@ -15,8 +15,9 @@
     GET  /_sim/ledger?after=N&limit=&types=change,push,request,page,fault,grant,security
                                           {"facts", "next", "more"}
     GET  /_sim/state?principal=EMAIL      {"principal", "rootId", "seq", "files"}: what the
-                                          principal can see now, with places, hashes and the
-                                          permissions in force (seen.py)
+                                          principal can see, with places, hashes and permissions
+                                          in force (seen.py): now, or `&at=` an instant (Unix
+                                          nanoseconds or RFC 3339), or `&seq=` a change
     GET  /_sim/refs                       {"refs": {ref: id}}
     POST /_sim/faults                     a Rule (faults.py), or a list of them -> {"ids"}
     GET  /_sim/faults                     the rules in force, how often seen and hit
@@ -41,7 +42,7 @@ from typing import Any
 
 import msgspec
 
-from drivewake.lab.google.actions import Batch, BatchRefusedError, apply
+from drivewake.lab.google.actions import Batch, BatchRefusedError, apply, nanoseconds
 from drivewake.lab.google.commands import Commands
 from drivewake.lab.google.commands_oauth import OAuthCommands
 from drivewake.lab.google.grants import Client
@@ -152,8 +153,15 @@ class Control:
         return {"facts": facts, "next": reached, "more": more}
 
     def state(self, request: Request) -> Any:  # noqa: ANN401 - JSON
-        """Show everything a principal can see, exactly as it is now."""
-        return seen_by(self._world, request.query.get("principal", ""))
+        """Show everything a principal can see, exactly as it is or was."""
+        query = request.query
+        at, seq = query.get("at"), query.get("seq")
+        return seen_by(
+            self._world,
+            query.get("principal", ""),
+            at_ns=None if at is None else nanoseconds(at),
+            seq=None if seq is None else int(seq),
+        )
 
     def refs(self, _request: Request) -> Any:  # noqa: ANN401 - JSON
         """Show which id each ref stands for."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from drivewake.lab.google.access import Access
 from drivewake.lab.google.changelog import ChangeLog
+from drivewake.lab.google.history import History, Image, Membership
 from drivewake.lab.google.ids import Ids
 from drivewake.lab.google.model import (
     ANYONE,
@@ -48,6 +49,7 @@ class Core:
         self._ordinal = 0
         self._seq = 0
         self.access = Access()
+        self.history = History()
         self.users: dict[str, User] = {}
         self.users_by_id: dict[str, User] = {}
         self.groups: dict[str, Group] = {}
@@ -96,7 +98,7 @@ class Core:
             log=ChangeLog(email, self._ids.between(1_000, 90_000_000)),
             keys=(permission_id, ANYONE, f"domain:{email.rpartition('@')[2]}"),
         )
-        user.root = self._new_root("My Drive", user, user, now_ms, self._ids.root())
+        user.root = self._new_root("My Drive", user, user, now_ms * 1_000_000, self._ids.root())
         self.users[email] = self.users_by_id[user.user_id] = user
         self.principals[permission_id] = user
         self.access.add_principal(permission_id, (user,))
@@ -141,19 +143,21 @@ class Core:
         for user in came:
             user.keys = (*user.keys, group.permission_id)
             user.groups = (*user.groups, group)
-        group.members = wanted
+        was, group.members = group.members, wanted
         self.access.add_principal(group.permission_id, wanted.values())
         self.access.forget()
-        changes: list[Change] = []
-        for drive in drives:
-            moved = [
-                u
-                for u in left + came
-                if before[drive.id][u.email] != self.access.rank(u, drive.root)
-            ]
-            if moved:
-                changes.append(self._record_drive(None, drive, "drive-members", moved, now_ns))
-        return changes
+        rank = self.access.rank
+        moved = {
+            d.id: [u for u in left + came if before[d.id][u.email] != rank(u, d.root)]
+            for d in drives
+        }
+        entry = Membership(group.permission_id, was)
+        self.history.keep(entry, self._seq, now_ns, changes=any(moved.values()))
+        return [
+            self._record_drive(None, drive, "drive-members", moved[drive.id], now_ns)
+            for drive in drives
+            if moved[drive.id]
+        ]
 
     def _new_address(self, email: str) -> str:
         email = email.lower()
@@ -162,8 +166,9 @@ class Core:
         return email
 
     def _new_root(
-        self, name: str, owner: User | None, maker: User, now_ms: int, file_id: str
+        self, name: str, owner: User | None, maker: User, now_ns: int, file_id: str
     ) -> File:
+        now_ms = now_ns // 1_000_000
         root = File(
             id=file_id,
             ordinal=self._next_ordinal(),
@@ -176,6 +181,7 @@ class Core:
             last_modifying_user=maker,
             children={},
         )
+        self.history.keep(root.id, self._seq, now_ns, changes=owner is None)
         self.files[root.id] = root
         return root
 
@@ -249,6 +255,10 @@ class Core:
         return sorted(shown, key=lambda f: f.ordinal)
 
     # --- inside -----------------------------------------------------------------------
+
+    def _keep(self, file: File, now_ns: int) -> None:
+        """Remember a file as it is, before it changes."""
+        self.history.keep(Image.of(file), self._seq, now_ns)
 
     def _next_ordinal(self) -> int:
         self._ordinal += 1

@@ -167,11 +167,12 @@ class SharedDrive:
 class Content:
     """A blob as Google describes it; hashes are lower-case hex, computed when first asked for."""
 
-    __slots__ = ("_md5", "_sha1", "_sha256", "data", "revision_id")
+    __slots__ = ("_md5", "_sealed_bytes", "_sha1", "_sha256", "data", "revision_id")
 
     def __init__(self, data: bytes, revision_id: str) -> None:
         self.data = data
         self.revision_id = revision_id
+        self._sealed_bytes: int | None = None
         self._md5: str | None = None
         self._sha1: str | None = None
         self._sha256: str | None = None
@@ -183,8 +184,14 @@ class Content:
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes it has."""
-        return len(self.data)
+        """How many bytes it has, or had."""
+        return len(self.data) if self._sealed_bytes is None else self._sealed_bytes
+
+    def seal(self) -> None:
+        """Let go of bytes that nobody can ask for any more; size and hashes stay for history."""
+        if self._sealed_bytes is None:
+            _ = self.md5, self.sha1, self.sha256
+            self._sealed_bytes, self.data = len(self.data), b""
 
     @property
     def md5(self) -> str:
@@ -219,6 +226,11 @@ class Revision:
     modified_ms: int
     user: User
     keep_forever: bool = False
+
+    def seal(self) -> None:
+        """Let go of its bytes."""
+        if self.content is not None:
+            self.content.seal()
 
 
 @dataclass(slots=True, eq=False)
@@ -332,6 +344,12 @@ class File:
     def more(self) -> Extras:
         """The extras to read."""
         return self.extras or NO_EXTRAS
+
+    def seal(self) -> None:
+        """Let go of the bytes of all its contents: it is deleted."""
+        for content in (self.content, *(revision.content for revision in self.more.older)):
+            if content is not None:
+                content.seal()
 
     def extend(self) -> Extras:
         """Return the extras to write."""

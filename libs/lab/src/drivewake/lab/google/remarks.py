@@ -121,6 +121,7 @@ class Remarks(Core):
         return file
 
     def _remark(self, actor: User, file: File, kind: str, comment: Comment, now_ns: int) -> Change:
+        self._keep(file, now_ns)
         file.version += 1
         grants = self.access.grants(file)
         return self._record(actor, file, kind, grants, now_ns, {"comment_id": comment.id})

@@ -65,6 +65,7 @@ class Revisions(Core):
         if keep and not revision.keep_forever and kept >= _MAX_KEPT:
             text = f"At most {_MAX_KEPT} revisions can be kept forever."
             raise RuleError("revisionLimitExceeded", text)
+        self._keep(file, now_ns)
         if revision.id == _head(file).id:
             file.extend().head_kept = keep
         revision.keep_forever = keep
@@ -78,6 +79,7 @@ class Revisions(Core):
         file = self.files[file_id]
         if file.is_native or not file.more.older:
             raise RuleError("cannotDeleteOnlyRevision", "Cannot delete this revision.")
+        self._keep(file, now_ns)
         extras = file.extend()
         if revision.id == _head(file).id:
             head = extras.older.pop()
@@ -85,6 +87,7 @@ class Revisions(Core):
             file.last_modifying_user, extras.head_kept = head.user, head.keep_forever
         else:
             extras.older = [r for r in extras.older if r.id != revision.id]
+        revision.seal()
         file.version += 1
         grants = self.access.grants(file)
         return self._record(actor, file, "revision-delete", grants, now_ns)

@@ -20,10 +20,9 @@ class SharedDrives(Core):
 
     def add_drive(self, actor: User, name: str, now_ns: int) -> tuple[SharedDrive, Change]:
         """Create a shared drive; its maker is its first organizer."""
-        now_ms = now_ns // 1_000_000
-        root = self._new_root(name, None, actor, now_ms, self._ids.drive())
+        root = self._new_root(name, None, actor, now_ns, self._ids.drive())
         log = ChangeLog(f"drive:{root.id}", self._ids.between(1_000, 90_000_000))
-        drive = SharedDrive(root, log, now_ms)
+        drive = SharedDrive(root, log, root.created_ms)
         root.drive, root.version = drive, 0
         key = actor.permission_id
         root.shares = {key: Permission(key, "user", "organizer", email=actor.email)}
@@ -48,6 +47,7 @@ class SharedDrives(Core):
         Raises DriveMissingError, AccessDeniedError.
         """
         drive = self._organized(actor, drive_id)
+        self._keep(drive.root, now_ns)
         detail = {"old_name": drive.root.name, "new_name": name} if name is not None else None
         if name is not None:
             drive.root.name = name
@@ -74,10 +74,13 @@ class SharedDrives(Core):
                 "cannotDeleteTeamDriveWithItems",
                 "A shared drive cannot be deleted while it contains items that are not trashed.",
             )
+        for file in (drive.root, *items):
+            self._keep(file, now_ns)
         members = self.access.audience(drive.root.shares or ())
         change = self._record_drive(actor, drive, "delete-drive", members, now_ns)
         for file in items:
             del self.files[file.id]
+            file.seal()
             for key in file.shares or ():
                 holder = self.principals.get(key)
                 if holder is not None:

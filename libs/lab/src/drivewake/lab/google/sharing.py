@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Iterable, Mapping
 
-from drivewake.lab.google.core import Core
+from drivewake.lab.google.core import Core, children_of
 from drivewake.lab.google.model import (
     ANYONE,
     FILE_ORGANIZER,
@@ -118,7 +118,8 @@ class Sharing(Core):
     ) -> Change:
         """Make another user the owner; the one before stays a writer.
 
-        Raises AccessDeniedError for who is not the owner, RuleError in a shared drive.
+        Raises AccessDeniedError for who is not the owner, RuleError in a shared drive,
+        InvalidOperationError for the owner itself.
         """
         file = self._writable(actor, file_id)
         heir = self.user(email)
@@ -126,9 +127,12 @@ class Sharing(Core):
             raise RuleError("ownerOnTeamDriveItemNotSupported", "Drive items have no owner.")
         if file.owner is not actor:
             raise AccessDeniedError(file_id)
+        if heir is actor:
+            raise InvalidOperationError(f"{heir.email} owns the file already.")
         if heir.domain != actor.domain:
             text = "Ownership can only be transferred to another user in the same organization."
             raise RuleError("invalidSharingRequest", f'Bad Request. User message: "{text}"', 400)
+        self._keep(file, now_ns)
         before = dict(self.access.grants(file))
         shares = dict(file.shares or {})
         shares.pop(heir.permission_id, None)
@@ -140,10 +144,10 @@ class Sharing(Core):
         actor.shared_with[file.id] = file
         heir.shared_with.pop(file.id, None)
         heir.owned[file.id] = file
-        if to_root and file.parent is not None and file.parent.children is not None:
-            del file.parent.children[file.id]
+        if to_root:
+            del children_of(file.parent)[file.id]
             file.parent = heir.root
-            (heir.root.children or {})[file.id] = file
+            children_of(heir.root)[file.id] = file
         self.access.forget()
         file.version += 1
         detail = {"new_owner": heir.email, "old_owner": actor.email}
@@ -218,6 +222,7 @@ class Sharing(Core):
         old = file.shares or {}
         if wanted == old:
             return None
+        self._keep(file, now_ns)
         before = self.access.grants(file)
         self._shelve(file, old, wanted)
         file.shares = dict(wanted) or None

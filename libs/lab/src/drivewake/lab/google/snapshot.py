@@ -25,9 +25,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from drivewake.lab.google import (
     access,
     activity_book,
+    activity_index,
     changelog,
     faults,
     grants,
+    history,
     ids,
     ledger,
     model,
@@ -37,11 +39,12 @@ from drivewake.lab.google import (
 )
 from drivewake.lab.google.world import SimulatedGoogle
 
-_MAGIC = b"drivewake-google-sim state 1\n"
+_MAGIC = b"drivewake-google-sim state 2\n"
 _NODES: tuple[type, ...] = (model.User, model.Group, model.File, model.SharedDrive)
 _LEAVES: tuple[type, ...] = (
     access.Access,
     activity_book.Record,
+    activity_index.ActivityIndex,
     changelog.ChangeLog,
     faults.Armed,
     faults.Rule,
@@ -50,6 +53,10 @@ _LEAVES: tuple[type, ...] = (
     grants.Code,
     grants.Grant,
     grants.RefreshToken,
+    history.History,
+    history.Image,
+    history.Membership,
+    history.Opening,
     ids.Ids,
     ledger.ChangeFact,
     ledger.FaultFact,
@@ -87,7 +94,7 @@ _KEPT = {
         *("_ids", "clients", "_grants", "_codes", "_refresh", "_access", "_used_ns", "_dead"),
     ),
     "faults": ("_made", "armed"),
-    "activities": ("records", "latest", "_paths", "_titles"),
+    "activities": ("records", "latest", "index", "_paths", "_titles"),
     "push": ("_ids", "used_ids", "watched_files"),
     "security": ("_ids", "receivers"),
 }
@@ -122,7 +129,7 @@ def load(world: SimulatedGoogle, path: Path) -> None:
     """
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
-            raise ForeignFileError(f"{path} is no state of a simulated Google, version 1.")
+            raise ForeignFileError(f"{path} is no state of a simulated Google, version 2.")
         digest, body = file.readline().strip(), file.read()
     if hashlib.sha256(body).hexdigest().encode() != digest:
         raise ForeignFileError(f"{path} is damaged.")

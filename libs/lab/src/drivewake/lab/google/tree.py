@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from drivewake.lab.google.core import Core, below, children_of
+from drivewake.lab.google.history import Opening
 from drivewake.lab.google.model import (
     FILE_ORGANIZER,
     FOLDER,
@@ -72,6 +73,7 @@ class Tree(Core):
             _set_extras(file, extras)
         if data is not None:
             self._fill(file, data)
+        self.history.keep(file.id, self._seq, now_ns)
         self.files[file.id] = file
         if parent.drive is None:
             actor.owned[file.id] = file
@@ -105,9 +107,11 @@ class Tree(Core):
         kinds: list[str] = []
         if parent_id is not None:
             detail |= {"removed_parents": [file.parent.id] if file.parent else []}
-            self._move(actor, file, parent_id)
+            self._move(actor, file, parent_id, now_ns)
             detail |= {"added_parents": [file.parent.id] if file.parent else []}
             kinds.append("move")
+        else:
+            self._keep(file, now_ns)
         kinds += self._describe(file, detail, data, name, mime_type, description, extras)
         if modified_ms is not None:
             file.modified_ms = modified_ms
@@ -158,6 +162,7 @@ class Tree(Core):
             raise AccessDeniedError(file_id)
         if file.explicitly_trashed == trashed:
             return []
+        self._keep(file, now_ns)
         file.explicitly_trashed = trashed
         self._trashings += 1
         if file.drive is not None:
@@ -169,6 +174,7 @@ class Tree(Core):
         changes = [self._record(actor, file, kind, self.access.grants(file), now_ns)]
         if self._descendants_in_log:
             for child in below(file):
+                self._keep(child, now_ns)
                 child.version += 1
                 grants = self.access.grants(child)
                 changes.append(self._record(actor, child, f"{kind}-parent", grants, now_ns))
@@ -211,6 +217,7 @@ class Tree(Core):
         file = self.find(actor, file_id)
         if starred == (actor.email in file.more.starred_by):
             return None
+        self._keep(file, now_ns)
         extras = file.extend()
         extras.starred_by = extras.starred_by ^ {actor.email}
         file.version += 1
@@ -227,6 +234,7 @@ class Tree(Core):
         """
         if self.is_known(actor, file):
             return None
+        self.history.keep(Opening(file.id, actor.email), self._seq, now_ns)
         file.extend().openers[actor.email] = actor
         actor.opened[file.id] = file
         self.untold += 1
@@ -296,6 +304,7 @@ class Tree(Core):
         extras.head_kept = False
         droppable = [r for r in extras.older if not r.keep_forever]
         if len(droppable) > _MAX_OLD_REVISIONS:
+            droppable[0].seal()
             extras.older.remove(droppable[0])
 
     def _destroy(self, actor: User, file: File, now_ns: int) -> list[Change]:
@@ -303,6 +312,7 @@ class Tree(Core):
         grants = [self.access.grants(f) for f in doomed]
         changes: list[Change] = []
         for victim, seen_by in zip(reversed(doomed), reversed(grants), strict=True):
+            self._keep(victim, now_ns)
             detail = {"removed_parents": [victim.parent.id] if victim.parent else []}
             children_of(victim.parent).pop(victim.id, None)
             victim.version += 1
@@ -319,6 +329,7 @@ class Tree(Core):
 
     def _forget_file(self, file: File) -> None:
         del self.files[file.id]
+        file.seal()
         if file.owner is not None:
             file.owner.owned.pop(file.id, None)
         for key in file.shares or ():
@@ -328,7 +339,7 @@ class Tree(Core):
         for user in file.more.openers.values():
             user.opened.pop(file.id, None)
 
-    def _move(self, actor: User, file: File, parent_id: str) -> None:
+    def _move(self, actor: User, file: File, parent_id: str, now_ns: int) -> None:
         target = self._writable_folder(actor, parent_id)
         at: File | None = target
         while at is not None:
@@ -341,11 +352,14 @@ class Tree(Core):
             raise AccessDeniedError(file.id)
         if crosses:
             self._check_crossing(actor, file)
+        self._keep(file, now_ns)
         children_of(file.parent).pop(file.id, None)
         children_of(target)[file.id] = file
         file.parent = target
         if crosses:
-            for moved in (file, *below(file)):
+            _settle(file, target.drive, actor)
+            for moved in below(file):
+                self._keep(moved, now_ns)
                 _settle(moved, target.drive, actor)
         if file.is_folder:
             self.access.forget()
