@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import base64
 import contextlib
 import datetime as dt
 import itertools
@@ -48,6 +49,7 @@ class World:
         self.dsn = dsn
         self.directory = directory
         self.key = secrets.token_hex(16)
+        self.keyring = f"k1:{base64.b64encode(secrets.token_bytes(32)).decode()}"
         self._numbers = itertools.count(1)
         self._processes: list[ManagedProcess] = []
 
@@ -63,6 +65,7 @@ class World:
             "DRIVEWAKE_NATS_USER": "normalizer",
             "DRIVEWAKE_POSTGRES_DSN": self.dsn,
             "DRIVEWAKE_EVENT_KEY": self.key,
+            "DRIVEWAKE_DATA_KEYRING": self.keyring,
             "DRIVEWAKE_HTTP_PORT": str(port),
             "DRIVEWAKE_LOG_FORMAT": "json",
             **({"FAULT": fault} if fault else {}),

@@ -1,5 +1,6 @@
 """What the normalizer is told from outside."""
 
+import base64
 from collections.abc import Callable
 
 import pytest
@@ -70,3 +71,24 @@ def test_unknown_command_tells_the_usage(
     assert 2 == main(arguments)
     told = capsys.readouterr().err
     assert all(verb in told for verb in ("run", "check", "migrate"))
+
+
+def test_data_keyring_is_checked_and_never_shown(
+    environ: Environ, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A keyring that cannot be read stops the start; a good one is named by its ids alone."""
+    key = base64.b64encode(bytes(range(32))).decode()
+    environ(**GOOD, DRIVEWAKE_DATA_KEYRING=f"k7:{key[:-9]}")
+    assert 2 == main(["check"])
+    environ(DRIVEWAKE_DATA_KEYRING=f"k7:{key}")
+    assert 0 == main(["check"])
+    told = "".join(capsys.readouterr())
+    assert "data keyring: Keyring(k7), current k7" in told
+    assert key[:9] not in told
+
+
+def test_missing_data_keyring_is_told(environ: Environ, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a keyring nothing can be erased: the check says what to set."""
+    environ(**GOOD)
+    assert 0 == main(["check"])
+    assert "set DRIVEWAKE_DATA_KEYRING" in capsys.readouterr().out

@@ -73,6 +73,8 @@ def about(data: EventData) -> str:  # noqa: C901, PLR0911, PLR0912 - one case an
             return f"gap {harmless(data.gap)}: {harmless(data.reason)}"
         case e.GapClosed():
             return f"gap {harmless(data.gap)} by {data.by}"
+        case e.EventErased():
+            return f"was {harmless(data.was)}"
     return harmless(getattr(data, "reason", ""))
 
 

@@ -221,6 +221,24 @@ class GapClosed(_Data, frozen=True, tag="ingest.gap_closed"):
     by: Literal["reread", "snapshot"]
 
 
+class ConnectionErased(_Data, frozen=True, tag="connection.erased"):
+    """What the connection told was erased: delete what you keep of its events."""
+
+    erasure: str
+
+
+class TenantErased(_Data, frozen=True, tag="tenant.erased"):
+    """Everything of the tenant was erased: delete what you keep of it."""
+
+    erasure: str
+
+
+class EventErased(_Data, frozen=True, tag="event.erased"):
+    """An event whose data was erased, in its old place; `was` is its old type."""
+
+    was: str
+
+
 EventData = (
     FileDiscovered | FileContentChanged | FileRenamed | FileMoved | FileMetadataChanged
     | FileTrashed | FileRestored | FileRemoved | FilePermissionsChanged | FileExposureChanged
@@ -228,6 +246,7 @@ EventData = (
     | ConnectionEstablished | ConnectionDegraded | ConnectionRestored
     | ConnectionReauthorizationRequired | ConnectionBlocked | ConnectionRevoked
     | SnapshotStarted | SnapshotCompleted | GapOpened | GapClosed
+    | ConnectionErased | TenantErased | EventErased
 )  # fmt: skip
 
 

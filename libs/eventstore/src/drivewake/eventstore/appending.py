@@ -9,7 +9,12 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from drivewake.eventstore.connections import AnyConnection
-from drivewake.eventstore.errors import HeadMovedError, MovedHead, StoreUnavailableError
+from drivewake.eventstore.errors import (
+    HeadMovedError,
+    KeysChangedError,
+    MovedHead,
+    StoreUnavailableError,
+)
 from drivewake.eventstore.queries import load_queries
 from drivewake.eventstore.store import Appended, Applied, Batch, HeadWrite, Mark, NewEvent
 
@@ -25,11 +30,12 @@ _COLUMNS: Final = (
     "stream",
     "data",
     "metadata",
+    "sealed",
 )
 
 
 async def write(connection: AnyConnection, batch: Batch) -> Appended:
-    """Write the batch inside the transaction that is open; raises HeadMovedError."""
+    """Write the batch inside the open transaction; raises HeadMovedError, KeysChangedError."""
     events = batch.events
     if batch.marks:
         await connection.fetchrow(_SQL["append_begin"], batch.lane, [])
@@ -37,6 +43,8 @@ async def write(connection: AnyConnection, batch: Batch) -> Appended:
     fresh, repeated = _distinct(events)
     row = await connection.fetchrow(_SQL["append_begin"], batch.lane, list(fresh))
     assert row is not None  # noqa: S101 - the function returns one row
+    if batch.key_epoch is not None and batch.key_epoch != row["key_epoch"]:
+        raise KeysChangedError
     base, known = row["base"], set(row["dup"] or ())
     if batch.heads:
         await _advance(connection, batch.heads)
@@ -87,8 +95,9 @@ def _records(events: Collection[NewEvent], base: int, lane: int) -> Iterator[tup
             lane,
             event.type,
             event.stream,
-            event.data,
+            None if event.sealed else event.data,
             event.metadata,
+            event.data if event.sealed else None,
         )
 
 

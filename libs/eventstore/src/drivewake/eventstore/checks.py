@@ -75,7 +75,7 @@ def _event_fault(event: NewEvent) -> str | None:
         fault = _text_fault(text)
         if fault is not None:
             return fault
-    for document in (event.data, event.metadata):
+    for document in (event.metadata,) if event.sealed else (event.data, event.metadata):
         fault = _json_fault(document)
         if fault is not None:
             return fault

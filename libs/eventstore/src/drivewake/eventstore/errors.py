@@ -4,6 +4,8 @@
     └── StoreError
         ├── StoreUnavailableError   the database is away, slow or full; the outcome is unknown
         ├── HeadMovedError          a head is not at the expected revision; nothing was written
+        ├── KeysChangedError        keys were erased since the batch was sealed; nothing was written
+        ├── ErasedError             the batch is of a tenant or connection that was erased
         ├── PoisonError             a value that the database can never store; nothing was written
         ├── KeyTakenError           a key is stored in another lane; nothing was written
         ├── StoreMismatchError      schema or privileges are not what this version needs
@@ -49,6 +51,23 @@ class HeadMovedError(StoreError):
             f"expected revision {first.expected} of a {first.kind} head, found {first.found}{more}"
         )
         self.moved = moved
+
+
+class KeysChangedError(StoreError):
+    """Keys were erased since the batch was sealed: seal it again."""
+
+
+class ErasedError(StoreError):
+    """The data belongs to a tenant or connection that was erased: it may not come back."""
+
+    def __init__(self, owners: frozenset[tuple[str, str]]) -> None:
+        super().__init__()
+        self.owners = owners
+        """(tenant, connection), with "" for the tenant itself."""
+
+    def covers(self, tenant: str, connection: str) -> bool:
+        """Return whether what a connection tells is erased."""
+        return (tenant, "") in self.owners or (tenant, connection) in self.owners
 
 
 class PoisonError(StoreError):

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from drivewake.eventstore.checks import find_poison
-from drivewake.eventstore.errors import HeadMovedError, MovedHead, PoisonError
+from drivewake.eventstore.errors import HeadMovedError, KeysChangedError, MovedHead, PoisonError
 from drivewake.eventstore.store import (
     ABSENT,
     ANY,
@@ -34,6 +34,7 @@ class MemoryStore:
     """An EventStore in memory; a crash is imitated by throwing it away."""
 
     def __init__(self) -> None:
+        self.key_epoch = 0
         self._events: dict[int, list[StoredEvent]] = {}
         self._keys: set[uuid.UUID] = set()
         self._heads: dict[_HeadKey, Head] = {}
@@ -47,6 +48,8 @@ class MemoryStore:
         poison = find_poison(batch)
         if poison is not None:
             raise PoisonError(poison.reason, poison.keys)
+        if batch.key_epoch not in {None, self.key_epoch}:
+            raise KeysChangedError
         self._check_heads(batch.heads)
         events = [*batch.events, *self._set_marks(batch.marks)]
         log = self._events.setdefault(batch.lane, [])

@@ -26,6 +26,7 @@ from drivewake.eventstore.connections import (
     open_pool,
 )
 from drivewake.eventstore.coordination import PostgresCoordination
+from drivewake.eventstore.data_keys import PostgresDataKeys
 from drivewake.eventstore.errors import (
     PoisonError,
     StoreMismatchError,
@@ -42,8 +43,10 @@ from drivewake.eventstore.store import (
     Selection,
     StoredEvent,
 )
+from drivewake.runtime.keyring import Keyring
 
 _SQL = load_queries("store")
+_KEYS_SQL = load_queries("data_keys")
 _CLOSE_S: Final = 5.0
 
 
@@ -80,6 +83,15 @@ class PostgresStore(PostgresCoordination):
             if await connection.fetchval(_SQL["durability"]) == "off":
                 raise StoreMismatchError("synchronous_commit is off: commits would be lost")
             await connection.fetchval(_SQL["last_position"], 0)
+
+    def data_keys(self, keyring: Keyring) -> PostgresDataKeys:
+        """Return the data keys in this database."""
+        return PostgresDataKeys(self._readers, keyring)
+
+    async def is_sealed(self) -> bool:
+        """Return whether anything was ever sealed here: a keyring is needed then."""
+        async with borrowed(self._readers) as connection:
+            return bool(await connection.fetchval(_KEYS_SQL["exist"]))
 
     async def prepare(self, now: dt.datetime, months: int = 2) -> Sequence[dt.datetime]:
         """Make the partitions of this month and the next ones; return those that are missing."""
@@ -164,7 +176,7 @@ async def _close(pool: Pool) -> None:
 
 
 def _stored(lane: int, row: asyncpg.Record) -> StoredEvent:
-    position, key, tenant, connection, stream, type_, occurred_at, data, metadata = row
+    position, key, tenant, connection, stream, type_, occurred_at, data, metadata, sealed = row
     return StoredEvent(
         lane=lane,
         position=position,
@@ -174,6 +186,7 @@ def _stored(lane: int, row: asyncpg.Record) -> StoredEvent:
         stream=stream,
         type=type_,
         occurred_at=occurred_at,
-        data=data,
+        data=data if sealed is None else sealed,
         metadata=metadata,
+        sealed=sealed is not None,
     )

@@ -41,7 +41,7 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
     - `key`: deterministic UUIDv8 (contracts.keys): dedupe key, event id and time index at once.
     - `stream`: what it is about: a file id, a connection id or a log id.
     - `occurred_at`: when it happened: Google's own time, else when it was observed; aware.
-    - `data`: the event's data, a JSON object in UTF-8.
+    - `data`: the event's data, a JSON object in UTF-8, or what `sealing` made of it if `sealed`.
     - `metadata`: a JSON object of the other CloudEvents attributes (time, source, log, cause …).
     """
 
@@ -53,6 +53,7 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
     occurred_at: dt.datetime
     data: bytes
     metadata: bytes
+    sealed: bool = False
 
 
 class StoredEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -68,6 +69,7 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     occurred_at: dt.datetime
     data: bytes
     metadata: bytes
+    sealed: bool = False
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +125,8 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """All that one append writes, in one transaction; all its tenants belong to `lane`.
 
-    A key may stand twice in `events` (the second is a duplicate); a head may not.
+    A key may stand twice in `events` (the second is a duplicate); a head may not. With
+    `key_epoch` the batch is refused unless that is the store's (see `data_keys`).
     """
 
     events: Sequence[NewEvent] = ()
@@ -131,6 +134,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     marks: Sequence[Mark] = ()
     applied: Sequence[Applied] = ()
     lane: int = 0
+    key_epoch: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could never be written as asked."""
@@ -173,7 +177,7 @@ class Appender(Protocol):
 
         Raises HeadMovedError (somebody else advanced a head: read heads, decide again),
         PoisonError (retrying is useless: remove what is at fault), KeyTakenError,
-        StoreMismatchError.
+        KeysChangedError, StoreMismatchError.
         """
         ...
 

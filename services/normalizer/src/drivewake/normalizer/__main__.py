@@ -3,7 +3,7 @@
 import sys
 
 from drivewake.eventstore import schema
-from drivewake.normalizer.app import run
+from drivewake.normalizer.app import UNSEALED, run
 from drivewake.normalizer.consuming import NAME
 from drivewake.normalizer.settings import MigrateSettings, Settings
 from drivewake.runtime.command import Verb, run_command, show_settings
@@ -30,11 +30,17 @@ def migrate_database() -> int:
     return run_service(migrate)
 
 
+def _about_sealing() -> str:
+    """Say under what events are sealed, or what is missing."""
+    keyring = load(Settings).keyring()
+    return UNSEALED if keyring is None else f"data keyring: {keyring}, current {keyring.current}"
+
+
 VERBS = {
     "run": Verb("serve until SIGTERM", serve),
     "check": Verb(
         "read the settings and say what they are, secrets masked",
-        lambda: show_settings(Settings),
+        lambda: show_settings(Settings, _about_sealing),
     ),
     "migrate": Verb("bring the event store's schema up to date", migrate_database),
 }

@@ -12,6 +12,8 @@ from drivewake.eventstore.postgres import PostgresStore
 from drivewake.eventstore.projection import ProjectionRunner
 from drivewake.eventstore.projections.current_tree import CurrentTree
 from drivewake.eventstore.relay import Relay
+from drivewake.eventstore.sealing import SealedStore
+from drivewake.eventstore.store import EventStore
 from drivewake.normalizer.adapters import BusGraveyard
 from drivewake.normalizer.burial import SERVICE, Burial
 from drivewake.normalizer.committing import Committer
@@ -26,6 +28,7 @@ from drivewake.normalizer.sweeping import Sweeper
 from drivewake.runtime import telemetry
 from drivewake.runtime.bus import Bus
 from drivewake.runtime.clock import SystemClock
+from drivewake.runtime.errors import ConfigurationError
 from drivewake.runtime.http import HttpServer, application
 from drivewake.runtime.lifecycle import Service, Stop
 from drivewake.runtime.logging import configure, get_logger
@@ -33,6 +36,10 @@ from drivewake.runtime.nats import connect
 
 STORE_PATIENCE_S: Final = 60.0
 STORE_RETRY_S: Final = 0.5
+UNSEALED: Final = (
+    "events are stored unsealed and cannot be erased: set DRIVEWAKE_DATA_KEYRING to"
+    " id:base64 of 32 random bytes to seal what comes from now on"
+)
 
 _log = get_logger(__name__)
 
@@ -46,11 +53,12 @@ async def run(settings: Settings) -> int:
     service.on_close("nats", bus.close)
     stack = AsyncExitStack()
     service.on_close("postgres", stack.aclose)
-    store = await open_store(settings, stack)
+    postgres = await open_store(settings, stack)
+    store = await sealed(postgres, settings)
     await assemble(service, bus, store, settings)
     host_readers(service, bus, store, settings)
-    service.add("months", KeepMonths(store, SystemClock()).run)
-    app = application(service, readiness={"nats": bus.check, "postgres": store.check})
+    service.add("months", KeepMonths(postgres, SystemClock()).run)
+    app = application(service, readiness={"nats": bus.check, "postgres": postgres.check})
     service.add("http", HttpServer(app, settings.http_host, settings.http_port).run)
     service.add("nats", bus.watch_connection)
     return await service.run()
@@ -73,6 +81,23 @@ async def open_store(settings: Settings, stack: AsyncExitStack) -> PostgresStore
             await asyncio.sleep(STORE_RETRY_S)
 
 
+async def sealed(store: PostgresStore, settings: Settings) -> EventStore:
+    """Return the store as it is used: sealing, if there is a keyring.
+
+    Raises ConfigurationError without one if the store holds what only a keyring can open.
+    """
+    keyring = settings.keyring()
+    if keyring is not None:
+        return SealedStore(store, store.data_keys(keyring))
+    if await store.is_sealed():
+        raise ConfigurationError(
+            "the store holds sealed events: set DRIVEWAKE_DATA_KEYRING or"
+            " DRIVEWAKE_DATA_KEYRING_FILE to the keyring that it was filled with"
+        )
+    _log.warning(UNSEALED, action="unsealed")
+    return store
+
+
 async def assemble(service: Service, bus: Bus, store: ConsumerStore, settings: Settings) -> None:
     """Put the normalizer together on a bus and a store; add its task to the service."""
     clock = SystemClock()
@@ -93,7 +118,7 @@ async def assemble(service: Service, bus: Bus, store: ConsumerStore, settings: S
     service.add("consume", consumption.run)
 
 
-def host_readers(service: Service, bus: Bus, store: PostgresStore, settings: Settings) -> None:
+def host_readers(service: Service, bus: Bus, store: EventStore, settings: Settings) -> None:
     """Add the relay and the projections, if this process hosts them."""
     dsn = settings.postgres_dsn.get_secret_value()
     for lane in range(settings.lanes):

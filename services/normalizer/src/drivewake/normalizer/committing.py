@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from drivewake.contracts import subjects
-from drivewake.eventstore.errors import HeadMovedError, PoisonError
+from drivewake.eventstore.errors import ErasedError, HeadMovedError, PoisonError
 from drivewake.eventstore.store import Appended, Head, lane_of
 from drivewake.normalizer import metrics
 from drivewake.normalizer.decisions import Decisions, HeadKey, heads_of
@@ -18,9 +18,12 @@ from drivewake.normalizer.minting import Mint
 from drivewake.normalizer.ports import Store
 from drivewake.runtime.bus import Doorbell
 from drivewake.runtime.clock import Clock
+from drivewake.runtime.logging import get_logger
 
 MAX_ATTEMPTS: Final = 8
 """How often a batch is decided anew because a head moved."""
+
+_log = get_logger(__name__)
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -72,6 +75,8 @@ class Committer:
             except HeadMovedError:
                 metrics.RETRIES.add(reason="head_moved")
                 attempts += 1
+            except ErasedError as error:
+                items = _without_erased(items, error)
             except PoisonError as error:
                 metrics.RETRIES.add(reason="poison")
                 at_fault = _at_fault(error, decisions, items)
@@ -136,6 +141,20 @@ def _at_fault(error: PoisonError, decisions: Decisions, items: Sequence[Item]) -
         id(item): item for key in error.keys if (item := decisions.causes.get(key)) is not None
     }
     return [Refused(item, str(error)) for item in found.values()]
+
+
+def _without_erased(items: list[Item], error: ErasedError) -> list[Item]:
+    """Drop what was erased: it is told no more, and acknowledged with the rest."""
+    kept = [item for item in items if not error.covers(item.origin.tenant, item.origin.connection)]
+    if len(kept) == len(items):
+        raise error
+    metrics.ERASED.add(len(items) - len(kept))
+    _log.warning(
+        "messages of an erased tenant or connection are passed over",
+        action="erased",
+        messages=len(items) - len(kept),
+    )
+    return kept
 
 
 def _without(items: list[Item], refused: Sequence[Refused]) -> list[Item]:

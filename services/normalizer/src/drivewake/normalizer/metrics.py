@@ -34,6 +34,9 @@ RETRIES: Final = Counter(
 SWEPT: Final = Counter(
     "normalizer_swept", meaning="Files looked at to end the sightings of a log or connection."
 )
+ERASED: Final = Counter(
+    "normalizer_erased", meaning="Messages passed over because what they are about was erased."
+)
 BATCH_LIMIT: Final = Gauge(
     "normalizer_batch_limit", meaning="How many messages are taken at once at present."
 )

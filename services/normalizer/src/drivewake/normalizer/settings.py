@@ -7,6 +7,8 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from drivewake.contracts.keys import MAX_SECRET_BYTES
 from drivewake.normalizer.limits import DeadRule
 from drivewake.normalizer.writer import Bounds
+from drivewake.runtime.errors import ConfigurationError
+from drivewake.runtime.keyring import Keyring
 from drivewake.runtime.settings import ServiceSettings
 
 MIN_SECRET_BYTES: Final = 16
@@ -26,11 +28,15 @@ class Settings(MigrateSettings):
     - `batch_…`: how many messages are handled at once, and how long that may take.
     - `dead_…`: when so much is undecodable that the service stops instead of burying it.
     - `lanes`: number of lanes of the event store; changing it is a migration.
+    - `data_keyring`: under what the data keys are wrapped, written as `id:base64` of 32 random
+      bytes, several separated by commas, the current one first. Without it events are stored
+      as they are, and cannot be erased.
     - `relay`, `projections`: whether this process also hosts them.
     """
 
     nats_user: str = "normalizer"
     event_key: SecretStr = Field(description="16 to 64 random characters, never changed")
+    data_keyring: SecretStr | None = None
     batch_least: Annotated[int, Field(ge=1, le=5000)] = 50
     batch_most: Annotated[int, Field(ge=1, le=5000)] = 5000
     batch_most_bytes: Annotated[int, Field(ge=1 << 20, le=256 << 20)] = 16 << 20
@@ -50,6 +56,16 @@ class Settings(MigrateSettings):
             raise ValueError(f"must have {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes")
         return key
 
+    @field_validator("data_keyring")
+    @classmethod
+    def _opens(cls, text: SecretStr | None) -> SecretStr | None:
+        if text is not None:
+            try:
+                Keyring.parse(text)
+            except ConfigurationError as error:
+                raise ValueError(str(error)) from None
+        return text
+
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.batch_least > self.batch_most:
@@ -59,6 +75,10 @@ class Settings(MigrateSettings):
     def secret(self) -> bytes:
         """Return the key of event ids."""
         return self.event_key.get_secret_value().encode()
+
+    def keyring(self) -> Keyring | None:
+        """Return what the data keys are wrapped under, None if events are stored as they are."""
+        return None if self.data_keyring is None else Keyring.parse(self.data_keyring)
 
     def bounds(self) -> Bounds:
         """Return how much is handled at once."""

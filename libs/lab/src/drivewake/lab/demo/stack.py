@@ -220,8 +220,10 @@ class Stack:
 
     def _normalizer_settings(self) -> dict[str, str]:
         key = secrets.token_hex(32)
+        ring = f"k1:{base64.b64encode(secrets.token_bytes(32)).decode()}"
         return {
             **self._postgres("normalizer"),
+            "DRIVEWAKE_DATA_KEYRING_FILE": self._secret("data-keyring", ring),
             "DRIVEWAKE_EVENT_KEY_FILE": self._secret("event-key", key),
         }
 

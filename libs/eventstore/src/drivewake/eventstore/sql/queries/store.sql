@@ -1,5 +1,5 @@
 -- append_begin: lock the lane, tell known keys, take positions for the others
-select base, dup from eventstore.append_begin($1, $2);
+select base, dup, eventstore.current_key_epoch() as key_epoch from eventstore.append_begin($1, $2);
 
 -- advance_heads: compare and write heads; a row for each that moved, else (0, written)
 select ordinal, found_revision from eventstore.advance_heads($1, $2, $3, $4, $5);
@@ -29,14 +29,16 @@ where tenant = $1 and connection = $2
 order by log, partition;
 
 -- read: the next events of a lane
-select position, key, tenant, connection, stream, type, occurred_at, data, metadata
+select position, key, tenant, connection, stream, type, occurred_at, data, metadata,
+  sealed
 from eventstore.event
 where lane = $1 and position > $2
 order by position
 limit $3;
 
 -- read_selected: the next events of a lane that match what is not empty
-select position, key, tenant, connection, stream, type, occurred_at, data, metadata
+select position, key, tenant, connection, stream, type, occurred_at, data, metadata,
+  sealed
 from eventstore.event
 where lane = $1 and position > $2
   and ($4 = '' or tenant = $4)
