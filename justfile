@@ -5,6 +5,7 @@ set positional-arguments
 
 python := ".venv/bin/python"
 code := "libs services deploy tests"
+migrations := "libs/*/src/drivewake/*/sql/migrations/*.sql services/*/src/drivewake/*/sql/migrations/*.sql"
 
 # Where the command was typed: relative paths among a verb's arguments are meant from there.
 export DRIVEWAKE_INVOKED_FROM := invocation_directory()
@@ -24,7 +25,7 @@ test *ARGS: check
     @exec {{ python }} -m pytest -n 2 --cov --cov-report=term:skip-covered "$@"
 
 # everything that can be said without running the code
-check: lint types imports dependencies
+check: lint types imports dependencies sql
 
 # style and suspicious code
 [no-exit-message]
@@ -55,6 +56,11 @@ dependencies:
         (cd "$package" && ../../{{ python }} -m deptry --known-first-party drivewake \
             --package-module-name-map "${ours%,}" src) || failed=1; \
     done; exit $failed
+
+# migrations that would stop a running system, or break the version that runs
+[no-exit-message]
+sql:
+    @.venv/bin/squawk --config .squawk.toml {{ migrations }}
 
 # measure ours and its anchors: `just bench NAME [--json FILE]`
 [no-exit-message]

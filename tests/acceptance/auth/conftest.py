@@ -11,7 +11,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from drivewake.contracts.connections import CONNECTIONS, Connection
 from drivewake.lab.demo.browser import consent
 from drivewake.lab.demo.nats_users import make_users
 from drivewake.lab.google import Options, RunningGoogle, start_google
+from drivewake.lab.issuer import DevIssuer, start_issuer
 from drivewake.lab.servers import ManagedProcess, NatsServer, PostgresServer, free_port
 from drivewake.runtime.nats import NatsBus, connect
 from drivewake.runtime.provision import provision
@@ -35,15 +36,16 @@ DATABASE = "drivewake"
 class Installation:
     """One auth process with its servers."""
 
-    def __init__(self, directory: Path, google: RunningGoogle) -> None:
+    def __init__(self, directory: Path, google: RunningGoogle, issuer: DevIssuer) -> None:
         self.directory = directory
         self.google = google
+        self.issuer = issuer
         self.users = make_users(directory / "seeds")
         self.nats = NatsServer(config=self.users.config)
         self.postgres = PostgresServer()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.operator_token = f"operator-{secrets.token_urlsafe(24)}"
+        self.operator_token = issuer.access_token()
         self.password = f"password-{secrets.token_urlsafe(24)}"
         self.key = base64.b64encode(secrets.token_bytes(32)).decode()
         self.open = AsyncExitStack()
@@ -64,7 +66,7 @@ class Installation:
             "DRIVEWAKE_LOG_LEVEL": "debug",
             "DRIVEWAKE_LOG_FORMAT": "json",
             "DRIVEWAKE_AUTH_KEYRING": f"k1:{self.key}",
-            "DRIVEWAKE_AUTH_OPERATOR_TOKEN": self.operator_token,
+            "DRIVEWAKE_OIDC_ISSUER": self.issuer.url,
             "DRIVEWAKE_AUTH_REVOKE_GRACE_S": "1",
             "DRIVEWAKE_PUBLIC_URL": self.url,
             "DRIVEWAKE_GOOGLE_CLIENT_ID": options.client_id,
@@ -130,7 +132,7 @@ class Installation:
         return bus
 
     async def api(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        """Call the HTTP API as the operator."""
+        """Call the HTTP API as who runs the installation."""
         headers = {"Authorization": f"Bearer {self.operator_token}"}
         async with self.http.request(
             method, f"{self.url}{path}", json=body, headers=headers
@@ -209,9 +211,10 @@ class Installation:
 @pytest.fixture
 async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
     """A running installation with Alice and Bob at Google."""
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         google = stack.enter_context(start_google(Options(users=(ALICE, BOB))))
-        made = Installation(tmp_path, google)
+        issuer = await stack.enter_async_context(start_issuer(secrets.token_urlsafe(24)))
+        made = Installation(tmp_path, google, issuer)
         try:
             await made.start()
             yield made

@@ -137,11 +137,14 @@ def given(
         key = f"k1:{base64.b64encode(secrets.token_bytes(32)).decode()}"
         plain, hidden = {
             "auth": (
-                {"GOOGLE_CLIENT_ID": "some-client", "PUBLIC_URL": "https://drivewake.example.org"},
+                {
+                    "GOOGLE_CLIENT_ID": "some-client",
+                    "OIDC_ISSUER": "https://id.example.org",
+                    "PUBLIC_URL": "https://drivewake.example.org",
+                },
                 {
                     "POSTGRES_DSN": dsn,
                     "AUTH_KEYRING": key,
-                    "AUTH_OPERATOR_TOKEN": secrets.token_urlsafe(24),
                     "GOOGLE_CLIENT_SECRET": secrets.token_urlsafe(24),
                 },
             ),

@@ -14,9 +14,9 @@ pytestmark = pytest.mark.slow
 MISSING = {
     "auth": {
         "AUTH_KEYRING",
-        "AUTH_OPERATOR_TOKEN",
         "GOOGLE_CLIENT_ID",
         "GOOGLE_CLIENT_SECRET",
+        "OIDC_ISSUER",
         "POSTGRES_DSN",
         "PUBLIC_URL",
     },

@@ -38,6 +38,7 @@ from drivewake.contracts.rpc import (
     TokenAnswer,
     TokenReply,
 )
+from drivewake.lab.issuer import DevIssuer, start_issuer
 from drivewake.lab.servers import NatsServer, PostgresServer
 from drivewake.runtime.bus import StoredMessage
 from drivewake.runtime.clock import SystemClock
@@ -248,12 +249,19 @@ class Replica:
 class World:
     """Everything around auth, and the replicas of it that a test starts."""
 
-    def __init__(self, google: ScriptedGoogle, database: str, nats_url: str, bus: NatsBus) -> None:
+    def __init__(
+        self,
+        google: ScriptedGoogle,
+        issuer: DevIssuer,
+        database: str,
+        nats_url: str,
+        bus: NatsBus,
+    ) -> None:
         self.google = google
+        self.issuer = issuer
         self.database = database
         self.nats_url = nats_url
         self.bus = bus
-        self.operator_token = f"operator-{secrets.token_hex(16)}"
         self.keys = {"k1": secrets.token_bytes(32)}
         self.replicas: list[Replica] = []
         self.http = aiohttp.ClientSession(
@@ -272,7 +280,9 @@ class World:
             "nats_prefix": self.bus.link.prefix,
             "postgres_dsn": self.database,
             "auth_keyring": keyring,
-            "auth_operator_token": self.operator_token,
+            "oidc_issuer": self.issuer.url,
+            "api_rate_per_s": 10_000,
+            "api_burst": 10_000,
             "auth_revoke_grace_s": 0.2,
             "public_url": "http://127.0.0.1:1",
             "google_client_id": CLIENT_ID,
@@ -324,13 +334,13 @@ class World:
                     return
                 await asyncio.sleep(0.02)
 
-    # -- The operator --
+    # -- The callers --
 
     async def api(
         self, method: str, path: str, body: object = None, token: str | None = None
     ) -> tuple[int, Any]:
-        """Call the HTTP API as the operator; return status and JSON."""
-        bearer = self.operator_token if token is None else token
+        """Call the HTTP API, as who runs the installation; return status and JSON."""
+        bearer = self.issuer.access_token() if token is None else token
         async with self.http.request(
             method, f"{self.url}{path}", json=body, headers={"Authorization": f"Bearer {bearer}"}
         ) as answer:
@@ -489,14 +499,21 @@ class World:
                 await asyncio.sleep(0.02)
 
 
+@pytest.fixture(scope="session")
+async def issuer() -> AsyncIterator[DevIssuer]:
+    """The issuer of callers' tokens, one a worker."""
+    async with start_issuer(f"issuer-secret-{secrets.token_hex(16)}") as made:
+        yield made
+
+
 @pytest.fixture
 async def quiet_world(
-    google: ScriptedGoogle, database: str, nats_url: str, prefix: str
+    google: ScriptedGoogle, issuer: DevIssuer, database: str, nats_url: str, prefix: str
 ) -> AsyncIterator[World]:
     """A provisioned installation without a running auth."""
     bus = await connect(name="test", url=nats_url, prefix=prefix)
     await provision(bus, scale=0.01)
-    made = World(google, database, nats_url, bus)
+    made = World(google, issuer, database, nats_url, bus)
     yield made
     await made.close()
 
@@ -511,6 +528,7 @@ async def world(quiet_world: World) -> World:
 @pytest.fixture(scope="module")
 async def shared_world(
     signing_key: rsa.RSAPrivateKey,
+    issuer: DevIssuer,
     nats_server: NatsServer,
     postgres_server: PostgresServer,
     database_template: str,
@@ -520,7 +538,8 @@ async def shared_world(
     postgres_server.create_database(name, template=database_template)
     bus = await connect(name="test", url=nats_server.url, prefix=prefix)
     await provision(bus, scale=0.01)
-    made = World(ScriptedGoogle(signing_key), postgres_server.dsn(name), nats_server.url, bus)
+    google = ScriptedGoogle(signing_key)
+    made = World(google, issuer, postgres_server.dsn(name), nats_server.url, bus)
     made.google.url = "http://127.0.0.1:9"
     await made.start()
     yield made

@@ -62,7 +62,7 @@ async def test_two_authorization_headers_are_none(shared_world: World) -> None:
     """With the right token in one of two headers, nobody can say which one counts."""
     headers = [
         ("Authorization", "Bearer wrong"),
-        ("Authorization", f"Bearer {shared_world.operator_token}"),
+        ("Authorization", f"Bearer {shared_world.issuer.access_token()}"),
     ]
     async with shared_world.http.get(f"{shared_world.url}/v1/tenants", headers=headers) as answer:
         assert 401 == answer.status
@@ -194,4 +194,4 @@ async def test_the_service_says_how_it_is(shared_world: World) -> None:
     for path in ("/healthz", "/readyz", "/metrics"):
         async with shared_world.http.get(f"{shared_world.url}{path}") as answer:
             assert 200 == answer.status, await answer.text()
-            assert shared_world.operator_token not in await answer.text()
+            assert shared_world.google.client_secret not in await answer.text()

@@ -192,9 +192,13 @@ class World:
         )
 
     async def unsettled(self) -> int:
-        """Return how many raws are still in their stream."""
-        name = self.bus.link.name(subjects.RAW.name)
-        info = await self.bus.link.api(f"STREAM.INFO.{name}")
+        """Return how many raws are not settled in their partitions."""
+        stands = [await self.bus.progress(consumer) for consumer in subjects.NORMALIZER_RAW]
+        return sum(stand.waiting + stand.unsettled for stand in stands)
+
+    async def kept(self) -> int:
+        """Return how many raws are in their stream, settled or not."""
+        info = await self.bus.link.api(f"STREAM.INFO.{self.bus.link.name(subjects.RAW.name)}")
         return int(info["state"]["messages"])
 
     async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:

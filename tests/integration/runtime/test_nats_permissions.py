@@ -150,6 +150,16 @@ async def test_a_service_reads_its_streams(bus: NatsBus, grant: Grant) -> None:
                     break
 
 
+async def test_a_service_trims_its_streams(bus: NatsBus, grant: Grant) -> None:
+    """It sees how far its consumers are and how full a stream is, and removes what is settled."""
+    for consumer in grant.pulls:
+        if consumer.stream in {stream.name for stream in grant.trims_streams}:
+            progress = await bus.progress(consumer)
+            await bus.trim(consumer, progress.settled_sequence)
+    for stream in grant.trims_streams:
+        assert 0 <= await bus.fullness(stream) < 1
+
+
 async def test_a_service_uses_its_buckets(bus: NatsBus, grant: Grant) -> None:
     """It reads and watches its buckets, and writes those it owns."""
     for bucket in (*grant.reads_buckets, *grant.writes_buckets):
@@ -203,6 +213,8 @@ async def test_webhook_cannot_do_the_work_of_others(
         ),
         bus.last(s.EVENT.name),
         bus.puller(s.POLLER_SIGNALS),
+        bus.trim(s.NORMALIZER_RAW[0], 1),
+        bus.fullness(s.RAW),
         provision(bus),
         (await bus.key_value(s.LOGS)).put("a.b", b"", revision=0),
     )

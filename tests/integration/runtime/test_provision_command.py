@@ -8,6 +8,7 @@ import pytest
 
 from drivewake.contracts import subjects as s
 from drivewake.lab.servers import free_port
+from drivewake.lab.suites.bus_world import take
 from drivewake.runtime.bus import Message
 from drivewake.runtime.errors import BusError
 from drivewake.runtime.nats import NatsBus, connect
@@ -67,7 +68,7 @@ async def test_streams_are_as_specified(bus: NatsBus) -> None:
             *("allow_msg_schedules", "allow_atomic"),
         )
     )
-    assert ("workqueue", "new", s.RAW.max_bytes // 2, True) == tuple(
+    assert ("limits", "new", s.RAW.max_bytes // 2, True) == tuple(
         raw[name] for name in ("retention", "discard", "max_bytes", "allow_atomic")
     )
     assert ("limits", s.EVENT.max_age_s * 1_000_000_000) == (event["retention"], event["max_age"])
@@ -102,10 +103,35 @@ async def test_a_change_is_made_in_place(bus: NatsBus) -> None:
 async def test_what_cannot_be_changed_is_an_error(bus: NatsBus) -> None:
     """A change that would need a new stream is refused, never done by deleting."""
     await provision(bus, scale=0.01)
-    other = type(s.RAW)(name=s.RAW.name, subjects=s.RAW.subjects, description="", max_bytes=1 << 20)
+    name, subjects = s.RAW.name, s.RAW.subjects
+    other = type(s.RAW)(name=name, subjects=subjects, description="", retention="workqueue")
     with pytest.raises(BusError):
         await NatsProvisioner(bus).ensure_stream(other)
-    assert "workqueue" == (await config(bus, s.RAW.name))["retention"]
+    assert "limits" == (await config(bus, s.RAW.name))["retention"]
+    await bus.close()
+
+
+async def test_a_work_queue_becomes_a_log_when_it_is_empty(bus: NatsBus) -> None:
+    """DRIVE_RAW of an earlier release: refused while it holds anything, then made anew."""
+    name, subjects = s.RAW.name, s.RAW.subjects
+    former = type(s.RAW)(name=name, subjects=subjects, description="", retention="workqueue")
+    maker = NatsProvisioner(bus)
+    await maker.ensure_stream(former)
+    await maker.ensure_consumer(s.NORMALIZER_RAW[0])
+    message = Message(subject=s.raw(0, "acme", "c1"), data=b"x")
+    await bus.publish(message)
+    with pytest.raises(BusError, match="still holds 1 messages"):
+        await provision(bus, scale=0.01)
+    await bus.publish(message)
+    puller = await bus.puller(s.NORMALIZER_RAW[0])
+    for delivery in await take(puller, 2):
+        await delivery.ack(confirm=True)
+    await puller.close()
+    await provision(bus, scale=0.01)
+    await provision(bus, scale=0.01)
+    assert "limits" == (await config(bus, s.RAW.name))["retention"]
+    await bus.publish(message)
+    assert 1 == len(await take(await bus.puller(s.NORMALIZER_RAW[0]), 1))
     await bus.close()
 
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from drivewake.auth.errors import TamperedError, UnknownKeyError
-from drivewake.auth.keyring import Keyring, Place, Sealed
-from drivewake.runtime.errors import ConfigurationError
+from drivewake.auth.keyring import Keyring, Place
+from drivewake.runtime.errors import ConfigurationError, TamperedError, UnknownKeyError
+from drivewake.runtime.keyring import Sealed
 
 PLACE = Place("acme", "c1", "refresh_token")
 SECRET = SecretStr("1//0-a-refresh-token")

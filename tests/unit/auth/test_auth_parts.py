@@ -18,16 +18,14 @@ from drivewake.auth.errors import (
     GoogleUnavailableError,
     GrantBlockedError,
     GrantDeadError,
-    TamperedError,
 )
 from drivewake.auth.google import refusal
-from drivewake.auth.operators import StaticToken
 from drivewake.auth.pages import PAGES, page
 from drivewake.auth.patience import Patience
 from drivewake.auth.settings import Settings
 from drivewake.auth.token_cache import MAX_CALLER_KEYS, BadKeyError, CachedToken, TokenCache
 from drivewake.contracts.rpc import TokenReply
-from drivewake.runtime.errors import ConfigurationError
+from drivewake.runtime.errors import ConfigurationError, TamperedError
 from drivewake.runtime.settings import load
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -151,7 +149,7 @@ def test_descriptions_are_not_repeated() -> None:
 GOOD = {
     "DRIVEWAKE_POSTGRES_DSN": "postgresql://u:hunter2@db/x",
     "DRIVEWAKE_AUTH_KEYRING": "k1:" + "AAECAwQF" * 5 + "AAA=",
-    "DRIVEWAKE_AUTH_OPERATOR_TOKEN": "t" * 20,
+    "DRIVEWAKE_OIDC_ISSUER": "https://id.example.org",
     "DRIVEWAKE_PUBLIC_URL": "https://drivewake.example.org/",
     "DRIVEWAKE_GOOGLE_CLIENT_ID": "c",
     "DRIVEWAKE_GOOGLE_CLIENT_SECRET": "s3cret-of-google",
@@ -174,7 +172,9 @@ def test_googles_own_addresses_are_the_default(monkeypatch: pytest.MonkeyPatch) 
     assert settings.is_public_https
 
 
-@pytest.mark.parametrize("name", ["google_token_url", "google_jwks_url", "public_url"])
+@pytest.mark.parametrize(
+    "name", ["google_token_url", "google_jwks_url", "public_url", "oidc_issuer", "oidc_jwks_url"]
+)
 @pytest.mark.parametrize("url", ["http://sim:8080/x", "ftp://x", "nonsense", "https://", "//x"])
 def test_secrets_do_not_travel_unencrypted(
     monkeypatch: pytest.MonkeyPatch, name: str, url: str
@@ -191,29 +191,18 @@ def test_a_closed_network_may_be_plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_problems_name_variables_and_no_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A short operator token is refused without being repeated."""
+    """A bad keyring is refused without being repeated."""
     with pytest.raises(ConfigurationError) as caught:
-        loaded(monkeypatch, auth_operator_token="hunter2")
-    assert "DRIVEWAKE_AUTH_OPERATOR_TOKEN" in str(caught.value)
+        loaded(monkeypatch, auth_keyring="k1:hunter2")
+    assert "DRIVEWAKE_AUTH_KEYRING" in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
 
 def test_settings_show_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     """The repr of the settings is fit for a log."""
     shown = repr(loaded(monkeypatch))
-    for secret in ("hunter2", "AAECAwQF", "t" * 20, "s3cret-of-google"):
+    for secret in ("hunter2", "AAECAwQF", "s3cret-of-google"):
         assert secret not in shown
-
-
-# -- Operators ----------------------------------------------------------------------------------
-
-
-async def test_the_operators_token_is_the_whole_token() -> None:
-    """A part, an extension, another case: nobody."""
-    known = StaticToken(SecretStr("secret-token"))
-    assert await known.authenticate("secret-token")
-    for other in ("", "secret-toke", "secret-token ", "SECRET-TOKEN", "é\udcff"):
-        assert await known.authenticate(other) is None
 
 
 # -- Patience -----------------------------------------------------------------------------------

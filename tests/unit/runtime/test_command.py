@@ -14,11 +14,16 @@ def _cut_off() -> int:
     raise BusUnavailableError
 
 
+def _taken(phase: str, mode: str) -> int:
+    return {"both": 10, "pre": 20}[phase] + {"a": 1, "b": 2}[mode]
+
+
 VERBS = {
     "run": Verb("serve until SIGTERM", lambda: 0),
     "fail": Verb("end with its own code", lambda: 7),
     "misconfigured": Verb("want settings", _misconfigured),
     "cut-off": Verb("want a broker", _cut_off),
+    "choose": Verb("take what is said", _taken, {"phase": ("both", "pre"), "mode": ("a", "b")}),
 }
 
 
@@ -28,7 +33,22 @@ def test_a_verb_gives_its_exit_code(verb: str, code: int) -> None:
     assert code == run_command("s", VERBS, [verb])
 
 
-@pytest.mark.parametrize("arguments", [[], ["dance"], ["run", "fast"]])
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [([], 11), (["--phase", "pre"], 21), (["--mode=b", "--phase=pre"], 22)],
+)
+def test_a_verb_gets_its_options(options: list[str], code: int) -> None:
+    """By name, with what was not said as its first choice."""
+    assert code == run_command("s", VERBS, ["choose", *options])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *([], ["dance"], ["run", "fast"], ["run", "--phase", "pre"]),
+        *(["choose", "--phase"], ["choose", "phase=pre"], ["choose", "--phase=never"]),
+    ],
+)
 def test_unknown_words_get_the_usage_on_stderr(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

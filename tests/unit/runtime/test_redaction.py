@@ -27,6 +27,7 @@ JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
         ("password=hidden&user=me", "hidden"),
         ("GET /oauth/callback?state=hidden&code=hidden2", "hidden"),
         ("refresh_token: hidden", "hidden"),
+        ("DRIVEWAKE_DATA_KEYRING=k1:hidden", "hidden"),
     ],
 )
 def test_secrets_inside_texts_are_masked(text: str, secret: str) -> None:

@@ -2,7 +2,8 @@
 
 State events compare an observation with what was last known of a file (its head); each
 carries the file's identity and `before`/`after` of what changed. Activity says what people
-did. Control events say what happened to connections and to the reading itself.
+did (`activity.py`); `remarks.py` has what hangs on a file, and shared drives. Control events
+say what happened to connections and to the reading itself.
 The type of an event is the tag of its data: `noun.verb`.
 """
 
@@ -11,13 +12,12 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from drivewake.contracts.activity import ActivityData
 from drivewake.contracts.envelope import CONTENT_TYPE, InvalidMessageError
+from drivewake.contracts.event_base import EventStruct
+from drivewake.contracts.remarks import RemarkData
 
 SCHEMA_VERSION: Final = 1
-
-
-class _Data(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
-    """Base of all event data: the tag stands in `type`."""
 
 
 class FileRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -43,7 +43,11 @@ class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Permission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One entry of a file's ACL, as drive.v3 `Permission` gives it to whoever may share."""
+    """One entry of a file's ACL, as drive.v3 `Permission` gives it to whoever may share.
+
+    Of items of shared drives Google tells whether an entry is inherited, and `inherited_from`
+    which folders or drives; elsewhere it does not, and both stay empty.
+    """
 
     id: str
     kind: str
@@ -52,13 +56,14 @@ class Permission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     domain: str | None = None
     discoverable: bool = False
     inherited: bool = False
+    inherited_from: tuple[str, ...] = ()
     expires_at: str | None = None
 
 
 Exposure = Literal["private", "named", "domain", "link", "public"]
 
 
-class FileDiscovered(_Data, frozen=True, tag="file.discovered"):
+class FileDiscovered(EventStruct, frozen=True, tag="file.discovered"):
     """A file is seen for the first time, by whatever source."""
 
     file: FileRef
@@ -66,10 +71,10 @@ class FileDiscovered(_Data, frozen=True, tag="file.discovered"):
     created_at: dt.datetime | None = None
     modified_at: dt.datetime | None = None
     trashed: bool = False
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class FileContentChanged(_Data, frozen=True, tag="file.content_changed"):
+class FileContentChanged(EventStruct, frozen=True, tag="file.content_changed"):
     """The bytes (or, for Google's own formats, the head revision) of a file changed."""
 
     file: FileRef
@@ -78,7 +83,7 @@ class FileContentChanged(_Data, frozen=True, tag="file.content_changed"):
     modified_at: dt.datetime | None = None
 
 
-class FileRenamed(_Data, frozen=True, tag="file.renamed"):
+class FileRenamed(EventStruct, frozen=True, tag="file.renamed"):
     """The name of a file changed; the new one stands in `file` too."""
 
     file: FileRef
@@ -86,7 +91,7 @@ class FileRenamed(_Data, frozen=True, tag="file.renamed"):
     after: str
 
 
-class FileMoved(_Data, frozen=True, tag="file.moved"):
+class FileMoved(EventStruct, frozen=True, tag="file.moved"):
     """The parents of a file changed."""
 
     file: FileRef
@@ -94,7 +99,7 @@ class FileMoved(_Data, frozen=True, tag="file.moved"):
     after: tuple[str, ...]
 
 
-class FileMetadataChanged(_Data, frozen=True, tag="file.metadata_changed"):
+class FileMetadataChanged(EventStruct, frozen=True, tag="file.metadata_changed"):
     """Canonical fields other than name, parents, content, trash and permissions changed."""
 
     file: FileRef
@@ -102,26 +107,26 @@ class FileMetadataChanged(_Data, frozen=True, tag="file.metadata_changed"):
     after: dict[str, Any]
 
 
-class FileTrashed(_Data, frozen=True, tag="file.trashed"):
+class FileTrashed(EventStruct, frozen=True, tag="file.trashed"):
     """A file went to the trash."""
 
     file: FileRef
 
 
-class FileRestored(_Data, frozen=True, tag="file.restored"):
+class FileRestored(EventStruct, frozen=True, tag="file.restored"):
     """A file came back: from the trash, or seen again after it had been removed."""
 
     file: FileRef
 
 
-class FileRemoved(_Data, frozen=True, tag="file.removed"):
+class FileRemoved(EventStruct, frozen=True, tag="file.removed"):
     """No connection of the tenant can see the file any more; `file` is what was last known."""
 
     file: FileRef
     cause: Literal["last_sighting_ended", "deleted"]
 
 
-class FilePermissionsChanged(_Data, frozen=True, tag="file.permissions_changed"):
+class FilePermissionsChanged(EventStruct, frozen=True, tag="file.permissions_changed"):
     """The ACL changed, seen by a connection that may read it."""
 
     file: FileRef
@@ -130,7 +135,7 @@ class FilePermissionsChanged(_Data, frozen=True, tag="file.permissions_changed")
     changed: tuple[Permission, ...] = ()
 
 
-class FileExposureChanged(_Data, frozen=True, tag="file.exposure_changed"):
+class FileExposureChanged(EventStruct, frozen=True, tag="file.exposure_changed"):
     """The widest audience of the file's own permissions changed."""
 
     file: FileRef
@@ -138,74 +143,74 @@ class FileExposureChanged(_Data, frozen=True, tag="file.exposure_changed"):
     after: Exposure
 
 
-class SightingGained(_Data, frozen=True, tag="sighting.gained"):
+class SightingGained(EventStruct, frozen=True, tag="sighting.gained"):
     """The connection of this event can see the file; `epoch` counts its sightings of it."""
 
     file: str
     epoch: int
 
 
-class SightingLost(_Data, frozen=True, tag="sighting.lost"):
+class SightingLost(EventStruct, frozen=True, tag="sighting.lost"):
     """The connection of this event can no longer see the file."""
 
     file: str
     epoch: int
-    cause: Literal["removed", "absent_in_snapshot", "connection_ended"]
+    cause: Literal["removed", "absent_in_snapshot", "connection_ended", "shared_drive_left"]
 
 
-class ConnectionEstablished(_Data, frozen=True, tag="connection.established"):
+class ConnectionEstablished(EventStruct, frozen=True, tag="connection.established"):
     """A principal let us read its Drive for the first time."""
 
     scopes: tuple[str, ...]
 
 
-class ConnectionDegraded(_Data, frozen=True, tag="connection.degraded"):
+class ConnectionDegraded(EventStruct, frozen=True, tag="connection.degraded"):
     """The connection works in part, or not for the moment."""
 
     reason: str
 
 
-class ConnectionRestored(_Data, frozen=True, tag="connection.restored"):
+class ConnectionRestored(EventStruct, frozen=True, tag="connection.restored"):
     """The connection works fully again."""
 
     scopes: tuple[str, ...] = ()
 
 
 class ConnectionReauthorizationRequired(
-    _Data, frozen=True, tag="connection.reauthorization_required"
+    EventStruct, frozen=True, tag="connection.reauthorization_required"
 ):
     """The grant is dead: its user must consent again."""
 
     reason: str
 
 
-class ConnectionBlocked(_Data, frozen=True, tag="connection.blocked"):
+class ConnectionBlocked(EventStruct, frozen=True, tag="connection.blocked"):
     """An administrator at Google blocked the connection."""
 
     reason: str
 
 
-class ConnectionRevoked(_Data, frozen=True, tag="connection.revoked"):
+class ConnectionRevoked(EventStruct, frozen=True, tag="connection.revoked"):
     """The connection ended; its tokens are gone."""
 
     reason: str
 
 
-class SnapshotStarted(_Data, frozen=True, tag="ingest.snapshot_started"):
+class SnapshotStarted(EventStruct, frozen=True, tag="ingest.snapshot_started"):
     """A full listing of a log began."""
 
     snapshot: str
     reason: str = ""
 
 
-class SnapshotCompleted(_Data, frozen=True, tag="ingest.snapshot_completed"):
+class SnapshotCompleted(EventStruct, frozen=True, tag="ingest.snapshot_completed"):
     """A full listing of a log is settled in every partition."""
 
     snapshot: str
     files: int
 
 
-class GapOpened(_Data, frozen=True, tag="ingest.gap_opened"):
+class GapOpened(EventStruct, frozen=True, tag="ingest.gap_opened"):
     """An interval of a log could not be read: what is missing, and why."""
 
     gap: str
@@ -214,26 +219,26 @@ class GapOpened(_Data, frozen=True, tag="ingest.gap_opened"):
     missing_to: dt.datetime | None = None
 
 
-class GapClosed(_Data, frozen=True, tag="ingest.gap_closed"):
+class GapClosed(EventStruct, frozen=True, tag="ingest.gap_closed"):
     """What was missing has been read, or a snapshot has re-established the state behind it."""
 
     gap: str
     by: Literal["reread", "snapshot"]
 
 
-class ConnectionErased(_Data, frozen=True, tag="connection.erased"):
+class ConnectionErased(EventStruct, frozen=True, tag="connection.erased"):
     """What the connection told was erased: delete what you keep of its events."""
 
     erasure: str
 
 
-class TenantErased(_Data, frozen=True, tag="tenant.erased"):
+class TenantErased(EventStruct, frozen=True, tag="tenant.erased"):
     """Everything of the tenant was erased: delete what you keep of it."""
 
     erasure: str
 
 
-class EventErased(_Data, frozen=True, tag="event.erased"):
+class EventErased(EventStruct, frozen=True, tag="event.erased"):
     """An event whose data was erased, in its old place; `was` is its old type."""
 
     was: str
@@ -246,6 +251,7 @@ EventData = (
     | ConnectionEstablished | ConnectionDegraded | ConnectionRestored
     | ConnectionReauthorizationRequired | ConnectionBlocked | ConnectionRevoked
     | SnapshotStarted | SnapshotCompleted | GapOpened | GapClosed
+    | RemarkData | ActivityData
     | ConnectionErased | TenantErased | EventErased
 )  # fmt: skip
 

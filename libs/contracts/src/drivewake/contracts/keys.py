@@ -68,6 +68,41 @@ def permissions_parts(
     return (tenant, "permissions", file, epoch, acl, event_type)
 
 
+def revision_parts(tenant: str, file: str, revision: str) -> tuple[Part, ...]:
+    """Name a revision of a file."""
+    return (tenant, "revision", file, revision)
+
+
+def comment_parts(
+    tenant: str, file: str, comment: str, reply: str | None, verb: str, modified_ms: int
+) -> tuple[Part, ...]:
+    """Name what happened to a comment or reply, by Google's time of it."""
+    return (tenant, "comment", file, comment, reply, verb, modified_ms)
+
+
+def membership_parts(
+    tenant: str, connection: str, drive: str, epoch: int, verb: str
+) -> tuple[Part, ...]:
+    """Name the beginning or end of a connection's membership of a shared drive."""
+    return (tenant, "membership", connection, drive, epoch, verb)
+
+
+def shared_drive_parts(tenant: str, drive: str, epoch: int, state: str) -> tuple[Part, ...]:
+    """Name a change of a shared drive: `epoch` counts the states seen, `state` is its hash."""
+    return (tenant, "shared_drive", drive, epoch, state)
+
+
+def activity_parts(
+    tenant: str, target: str, at_us: int, action: str, detail: str, ordinal: int, within: int
+) -> tuple[Part, ...]:
+    """Name an action on a target: when it (or its range) began, and what depends on no viewer.
+
+    `ordinal` tells apart activities of a window that are the same to the byte, `within` the
+    actions of one activity that are otherwise the same.
+    """
+    return (tenant, "activity", target, at_us, action, detail, ordinal, within)
+
+
 def connection_parts(tenant: str, connection: str, revision: int) -> tuple[Part, ...]:
     """Name a transition of a connection."""
     return (tenant, "connection", connection, revision)

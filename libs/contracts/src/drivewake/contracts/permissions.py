@@ -19,6 +19,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     writes: tuple[str, ...] = ()
     pulls: tuple[s.Consumer, ...] = ()
     reads_streams: tuple[s.Stream, ...] = ()
+    trims_streams: tuple[s.Stream, ...] = ()
     reads_buckets: tuple[s.Bucket, ...] = ()
     writes_buckets: tuple[s.Bucket, ...] = ()
     asks: tuple[str, ...] = ()
@@ -75,6 +76,7 @@ GRANTS: Final = (
         ),
         pulls=(s.NORMALIZER_CONNECTIONS, *s.NORMALIZER_RAW),
         reads_streams=(s.EVENT,),
+        trims_streams=(s.RAW,),
         listens=(s.DOORBELL,),
     ),
     Grant(
@@ -107,6 +109,12 @@ def permissions(grant: Grant) -> Permissions:
             f"$JS.API.CONSUMER.MSG.NEXT.{target}",
             f"$JS.API.CONSUMER.RESET.{target}",
             f"$JS.ACK.{target}.>",
+        ]
+    for trimmed in grant.trims_streams:
+        publish += [
+            f"$JS.API.STREAM.PURGE.{trimmed.name}",
+            # How full it is. Its messages stay closed: only the consumers bring them.
+            f"$JS.API.STREAM.INFO.{trimmed.name}",
         ]
     for stream in (*streams, *buckets):
         publish += [

@@ -101,12 +101,15 @@ proportional to the number of logs.
 RAW: Final = Stream(
     name="DRIVE_RAW",
     subjects=("drive.raw.v1.*.*.*",),
-    description="Items as Google returned them, partitioned by file.",
-    retention="workqueue",
+    description="Items as Google returned them, partitioned by file, until they are settled.",
     discard="new",
     max_bytes=2 * GIB,
     atomic=True,
 )
+"""What waits to be decided. The normalizer removes what it has settled, many at once: a work
+queue would do it one by one, with `sync_interval: always` at a thousand a second. Full, it
+refuses (StreamFullError): the poller waits, and nothing that is not settled is ever dropped.
+"""
 EVENT: Final = Stream(
     name="DRIVE_EVENT",
     subjects=("drive.event.v1.*.*.*",),

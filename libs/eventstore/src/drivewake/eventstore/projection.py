@@ -1,5 +1,8 @@
 """Projections: read models built from events alone, each in a schema of its own.
 
+Every table with a column `tenant` is separated by it: a reader of one tenant sees its rows alone
+(`eventstore.admit_reader`), `drivewake_reader` and the projector see all.
+
 A read model carries its place with it: `checkpoint(lane, position, version)` stands in its
 schema and moves in the transaction that applies a batch. A new version is built beside the live
 one, in `{name}_next`, and takes its name in one transaction; readers notice nothing but the
@@ -224,6 +227,9 @@ class ProjectionRunner:
             await session.execute(
                 f"grant select on all tables in schema {schema} to drivewake_reader"
             )
+            await session.execute(f"grant usage on schema {schema} to drivewake_tenant")
+            for row in await session.fetch(_SQL["tenant_tables"], schema):
+                await session.execute(_SQL["separate_tenants"].format(table=row["name"]))
 
     async def _drop(self, session: AnyConnection, schema: str) -> None:
         async with translated():

@@ -13,6 +13,7 @@ from typing import Final
 from drivewake.eventstore.connections import READER, connect, translated
 from drivewake.eventstore.queries import load_queries, sql_directory
 from drivewake.runtime import migrations
+from drivewake.runtime.migrations import Phase
 
 TABLE: Final = "eventstore.schema_migrations"
 DSN_VARIABLE: Final = "DRIVEWAKE_POSTGRES_DSN"
@@ -23,12 +24,12 @@ def directory() -> Path:
     return sql_directory() / "migrations"
 
 
-async def migrate(dsn: str) -> None:
+async def migrate(dsn: str, phase: Phase = "both") -> None:
     """Apply what is new; the user of `dsn` owns the schema and may create roles.
 
     Raises what `runtime.migrations.migrate` raises.
     """
-    await migrations.migrate(dsn, directory(), table=TABLE)
+    await migrations.migrate(dsn, directory(), table=TABLE, phase=phase)
 
 
 async def describe(dsn: str) -> str:

@@ -154,6 +154,37 @@ class StreamReader(Protocol):
         ...
 
 
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a durable consumer stands, as the broker knows it at this moment.
+
+    Every message of its filters up to the stream sequence `settled_sequence` is settled;
+    `unsettled` were delivered and are not, `waiting` were not delivered yet.
+    """
+
+    settled_sequence: int
+    unsettled: int
+    waiting: int
+
+
+class Trimmer(Protocol):
+    """Makes room in a stream that keeps what its consumers have settled."""
+
+    async def progress(self, consumer: Consumer) -> Progress:
+        """Return where a consumer stands; NotFoundError if it does not exist."""
+        ...
+
+    async def fullness(self, stream: Stream) -> float:
+        """Return which share of its size a stream has used, 0 to 1; 0 if it has no limit."""
+        ...
+
+    async def trim(self, consumer: Consumer, sequence: int) -> int:
+        """Remove what matches the consumer's filters up to a sequence; return how many.
+
+        Whoever asks knows that nobody needs it: the broker does not look at any consumer.
+        """
+        ...
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """A key's value and its revision; `value` is None for a deleted key."""
 
@@ -230,7 +261,7 @@ class Doorbell(Protocol):
         ...
 
 
-class Bus(Publisher, Scheduler, StreamReader, Requester, Doorbell, Protocol):
+class Bus(Publisher, Scheduler, StreamReader, Trimmer, Requester, Doorbell, Protocol):
     """All of it, as one connection offers it. Code asks for the narrow ports above."""
 
     async def puller(self, consumer: Consumer) -> Puller:

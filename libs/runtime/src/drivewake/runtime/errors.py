@@ -9,6 +9,9 @@
     │   ├── StreamFullError         the stream is at its cap and refuses new messages
     │   ├── TooLargeError           the message is over the broker's limit
     │   └── BusPermissionError      this user may not do that
+    ├── SecretError
+    │   ├── UnknownKeyError     sealed under a key that the keyring does not hold
+    │   └── TamperedError       the sealed bytes or what they are bound to were changed
     └── ServiceStoppedError     a supervised task died; the process must end
 
 The docstring of a class is its default message.
@@ -52,6 +55,18 @@ class TooLargeError(BusError):
 
 class BusPermissionError(BusError):
     """This user may not do that on the broker."""
+
+
+class SecretError(DrivewakeError):
+    """What was stored sealed cannot be opened."""
+
+
+class UnknownKeyError(SecretError):
+    """It is sealed under a key that is not in the keyring."""
+
+
+class TamperedError(SecretError):
+    """It was changed, or moved to where it does not belong."""
 
 
 class ServiceStoppedError(DrivewakeError):

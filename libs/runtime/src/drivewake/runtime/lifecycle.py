@@ -108,7 +108,7 @@ class Service:
             asyncio.create_task(self._supervised(name, task), name=name): name
             for name, task in self._tasks.items()
         }
-        _tune_collector()
+        tune_collector()
         _log.info("service started", action="start", tasks=sorted(self._tasks))
         try:
             await self.stop.wait()
@@ -178,7 +178,7 @@ class Service:
                 _log.exception(f"closing {name} failed", action="close_failed", what=name)
 
 
-def _tune_collector() -> None:
+def tune_collector() -> None:
     """Keep start-up objects out of collections, and collect rarely.
 
     Collections were the tail latency of every service: p99 of a durable ingress at

@@ -9,10 +9,17 @@ import datetime as dt
 from collections.abc import AsyncGenerator, Sequence
 
 from drivewake.contracts.subjects import BUCKETS, CONSUMERS, STREAMS, Bucket, Consumer, Stream
-from drivewake.runtime.bus import MAX_BATCH, Handler, Message, PublishAck, StoredMessage
+from drivewake.runtime.bus import (
+    MAX_BATCH,
+    Handler,
+    Message,
+    Progress,
+    PublishAck,
+    StoredMessage,
+)
 from drivewake.runtime.clock import Clock, SystemClock
 from drivewake.runtime.doorbell import Bells
-from drivewake.runtime.errors import BusError, BusUnavailableError, ConflictError, NotFoundError
+from drivewake.runtime.errors import BusError, BusUnavailableError, ConflictError
 from drivewake.runtime.logging import get_logger
 from drivewake.runtime.memory_core import Core
 from drivewake.runtime.memory_pull import MemoryKeyValue, MemoryPuller, bucket_stream, follow
@@ -114,6 +121,20 @@ class MemoryBus:
             self._core, stream, subject=subject, from_sequence=from_sequence, latest=latest
         )
 
+    # -- Trimmer --
+
+    async def progress(self, consumer: Consumer) -> Progress:
+        """Return where a consumer stands; NotFoundError if it does not exist."""
+        return self._core.consumer(consumer).progress()
+
+    async def fullness(self, stream: Stream) -> float:
+        """Return which share of its size a stream has used, 0 to 1; 0 if it has no limit."""
+        return self._core.stream(stream.name).fullness
+
+    async def trim(self, consumer: Consumer, sequence: int) -> int:
+        """Remove what matches the consumer's filters up to a sequence; return how many."""
+        return self._core.stream(consumer.stream).trim(consumer.filters, sequence)
+
     # -- Requester --
 
     async def request(self, subject: str, data: bytes, *, timeout_s: float) -> bytes:
@@ -161,9 +182,7 @@ class MemoryBus:
     async def puller(self, consumer: Consumer) -> MemoryPuller:
         """Bind to a durable consumer; NotFoundError if it was not provisioned."""
         stream = self._core.stream(consumer.stream)
-        if consumer.name not in stream.consumers:
-            raise NotFoundError(f"there is no consumer {consumer.name}")
-        return MemoryPuller(self._core, stream, stream.consumers[consumer.name])
+        return MemoryPuller(self._core, stream, self._core.consumer(consumer))
 
     async def key_value(self, bucket: Bucket) -> MemoryKeyValue:
         """Bind to a bucket; NotFoundError if it was not provisioned."""

@@ -56,6 +56,13 @@ class Core:
         stream.expire(self.clock.now())
         return stream
 
+    def consumer(self, spec: Consumer) -> MemoryConsumer:
+        """Return a durable consumer; NotFoundError if it was not provisioned."""
+        found = self.stream(spec.stream).consumers.get(spec.name)
+        if found is None:
+            raise NotFoundError(f"there is no consumer {spec.name}")
+        return found
+
     def taking(self, subject: str) -> MemoryStream:
         """Return the stream that stores a subject; NotFoundError without one."""
         self.check_open()

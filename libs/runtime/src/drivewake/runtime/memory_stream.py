@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from drivewake.contracts.subjects import Consumer, Stream
-from drivewake.runtime.bus import Message, PublishAck, StoredMessage
+from drivewake.runtime.bus import Message, Progress, PublishAck, StoredMessage
 from drivewake.runtime.errors import ConflictError, StreamFullError, TooLargeError
 
 MAX_PAYLOAD_BYTES: Final = 1 << 20
@@ -128,6 +128,22 @@ class MemoryStream:
         for consumer in self.consumers.values():
             consumer.forget(sequence)
 
+    def trim(self, patterns: Sequence[str], sequence: int) -> int:
+        """Drop what matches one of the patterns up to a sequence; return how many."""
+        gone = [
+            number
+            for number, stored in self.stored.items()
+            if number <= sequence and any(matches(each, stored.subject) for each in patterns)
+        ]
+        for number in gone:
+            self.remove(number)
+        return len(gone)
+
+    @property
+    def fullness(self) -> float:
+        """Which share of its size is used."""
+        return self._bytes / self.spec.max_bytes if self.spec.max_bytes else 0.0
+
     def newest(self, subject: str) -> StoredMessage | None:
         """Return the newest message of a subject or pattern."""
         if subject in self._by_subject:
@@ -194,6 +210,15 @@ class MemoryConsumer:
                 self._cursor = stored.sequence
                 taken.append(self._deliver(stored.sequence, again_at))
         return taken
+
+    def progress(self) -> Progress:
+        """Say where this consumer stands."""
+        waiting = sum(1 for _ in self._stream.after(self._cursor, self.spec.filters))
+        return Progress(
+            settled_sequence=min(self._pending, default=self._cursor + 1) - 1,
+            unsettled=len(self._pending),
+            waiting=waiting,
+        )
 
     def deliveries(self, sequence: int) -> int:
         """Return how often a message was delivered."""

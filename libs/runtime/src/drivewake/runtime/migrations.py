@@ -1,18 +1,30 @@
-"""Database migrations: plain SQL files, run by dbmate. Forward only."""
+"""Database migrations: plain SQL files, run by dbmate. Forward only, in two phases.
+
+A file belongs to the phase before the deployment of the version that needs it, unless its name
+ends in `.post.sql`: then it takes away what only the version before needed, and is applied when
+no process of that version runs any more. Between the two phases both versions work.
+"""
 
 import asyncio
 import os
 import re
 import shutil
 import sysconfig
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from drivewake.runtime.errors import ConfigurationError, DrivewakeError
 from drivewake.runtime.logging import get_logger
 from drivewake.runtime.redaction import redact_text
 
 TIMEOUT_S: Final = 300.0
+LOCK_TIMEOUT: Final = "10s"
+POST: Final = ".post.sql"
+Phase = Literal["pre", "post", "both"]
+PHASES: Final[tuple[Phase, ...]] = ("both", "pre", "post")
+
 _TABLE: Final = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?")
 
 _log = get_logger(__name__)
@@ -32,23 +44,67 @@ def dbmate() -> Path:
     raise ConfigurationError("dbmate is not installed: install drivewake-runtime[migrations]")
 
 
-async def migrate(dsn: str, directory: Path, *, table: str) -> None:
+async def migrate(dsn: str, directory: Path, *, table: str, phase: Phase = "both") -> None:
     """Apply what is new in `directory`, noting it in `table` (`schema.table` or `table`).
 
-    Each file is one transaction. Concurrent runs are safe: the second finds nothing to do,
-    or fails on the table's key and changes nothing. The address, which may hold a
-    password, goes by the environment: arguments are public on a machine.
+    Files are applied in the order of their names, each in one transaction. The phase `pre`
+    leaves the `.post.sql` files of this version for later; `post` applies them too, and so does
+    `both`, for an installation that stands still meanwhile. Phases are not skipped: `pre` is
+    refused while an older `.post.sql` file waits, for it may take away what that one needs.
+
+    Concurrent runs wait for each other, and the later ones find nothing to do. The address,
+    which may hold a password, goes by the environment: arguments are public on a machine.
     Raises MigrationError with the database's own words, ConfigurationError on bad input.
     """
     if _TABLE.fullmatch(table) is None:
         raise ConfigurationError(f"not a table name: {table!r}")
-    if not any(directory.glob("*.sql")):  # noqa: ASYNC240 - once, before anything runs
+    files = sorted(directory.glob("*.sql"))  # noqa: ASYNC240 - once, before anything runs
+    if not files:
         raise ConfigurationError(f"no migrations in {directory}")
+    if phase == "pre":
+        pending = await _pending(dsn, directory, table)
+        files = before_deployment(files, pending)
+    with tempfile.TemporaryDirectory(prefix="drivewake-migrations-") as chosen:
+        for file in files:
+            shutil.copy(file, chosen)
+        text = await _run(dsn, Path(chosen), table, "migrate", "--strict")
+    applied = [line.partition(": ")[2] for line in text.splitlines() if line.startswith("Applied")]
+    _log.info("database migrated", action="migrated", table=table, phase=phase, applied=applied)
+
+
+def before_deployment(files: Sequence[Path], pending: Sequence[str]) -> list[Path]:
+    """Return what the phase `pre` applies of sorted `files`; `pending` are names not applied.
+
+    Raises MigrationError when a file of the phase stands behind one that must come first.
+    """
+    waiting = [file.name for file in files if file.name in pending and file.name.endswith(POST)]
+    late = [
+        file.name
+        for file in files
+        if waiting and file.name in pending and file.name > waiting[0] and file.name not in waiting
+    ]
+    if late:
+        raise MigrationError(
+            f"{waiting[0]} was never applied and {late[0]} comes after it: finish the former "
+            "deployment first (`migrate --phase post` of that version), or stop everything and "
+            "apply both phases"
+        )
+    return [file for file in files if file.name not in waiting]
+
+
+async def _pending(dsn: str, directory: Path, table: str) -> list[str]:
+    """Return the names of the files that the database has not."""
+    text = await _run(dsn, directory, table, "status")
+    return [line.removeprefix("[ ] ") for line in text.splitlines() if line.startswith("[ ] ")]
+
+
+async def _run(dsn: str, directory: Path, table: str, *command: str) -> str:
+    """Run dbmate and return what it said."""
     process = await asyncio.create_subprocess_exec(
         str(dbmate()),
         *("--no-dump-schema", "--migrations-dir", str(directory), "--migrations-table", table),
-        *("migrate", "--strict"),
-        env={"PATH": os.defpath, "DATABASE_URL": with_ssl_mode(dsn)},
+        *("--migration-lock", *command),
+        env={"PATH": os.defpath, "DATABASE_URL": with_defaults(dsn)},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -57,16 +113,15 @@ async def migrate(dsn: str, directory: Path, *, table: str) -> None:
         async with asyncio.timeout(TIMEOUT_S):
             output, _ = await process.communicate()
     except TimeoutError:
-        raise MigrationError(f"migrations in {directory.name} took over {TIMEOUT_S:g} s") from None
+        raise MigrationError(f"migrations into {table} took over {TIMEOUT_S:g} s") from None
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     text = redact_text(output.decode("utf-8", "replace"))
     if process.returncode:
-        raise MigrationError(f"migrations in {directory}: {_reason(text)}")
-    applied = [line.partition(": ")[2] for line in text.splitlines() if line.startswith("Applied")]
-    _log.info("database migrated", action="migrated", table=table, applied=applied)
+        raise MigrationError(f"migrations into {table}: {_reason(text)}")
+    return text
 
 
 def _reason(text: str) -> str:
@@ -78,11 +133,13 @@ def _reason(text: str) -> str:
     return where + ("; ".join(errors) or (lines[-1] if lines else "failed without a word"))
 
 
-def with_ssl_mode(dsn: str) -> str:
-    """Return the address with `sslmode=prefer` semantics where it names none.
+def with_defaults(dsn: str) -> str:
+    """Return the address with what dbmate's driver does not do by itself, where it names nothing.
 
-    dbmate's driver insists on TLS by default; libpq, which everything else follows, does not.
+    It insists on TLS; libpq, which everything else follows, does not. And a statement that
+    waits for a lock makes all others wait behind it, so it gives up and the file is undone.
     """
-    if "sslmode=" in dsn:
-        return dsn
-    return f"{dsn}{'&' if '?' in dsn else '?'}sslmode=disable"
+    for name, value in (("sslmode", "disable"), ("lock_timeout", LOCK_TIMEOUT)):
+        if f"{name}=" not in dsn:
+            dsn += f"{'&' if '?' in dsn else '?'}{name}={value}"
+    return dsn

@@ -13,8 +13,15 @@ from nats.errors import Error
 from nats.micro.request import Request
 from nats.micro.service import Service as MicroService
 
-from drivewake.contracts.subjects import Bucket, Consumer
-from drivewake.runtime.bus import MAX_BATCH, Handler, Message, PublishAck, StoredMessage
+from drivewake.contracts.subjects import Bucket, Consumer, Stream
+from drivewake.runtime.bus import (
+    MAX_BATCH,
+    Handler,
+    Message,
+    Progress,
+    PublishAck,
+    StoredMessage,
+)
 from drivewake.runtime.doorbell import Bells
 from drivewake.runtime.errors import (
     BusError,
@@ -23,6 +30,14 @@ from drivewake.runtime.errors import (
 )
 from drivewake.runtime.lifecycle import Stop
 from drivewake.runtime.logging import get_logger
+from drivewake.runtime.nats_batch import (
+    BATCH_COMMIT,
+    BATCH_ID,
+    BATCH_SEQUENCE,
+    frames,
+    headers_of,
+    headers_of_many,
+)
 from drivewake.runtime.nats_dial import CONNECT_TIMEOUT_S, dial
 from drivewake.runtime.nats_link import ACK_TIMEOUT_S, Link
 from drivewake.runtime.nats_pull import NatsPuller, plain_headers
@@ -34,7 +49,6 @@ MAX_OPEN_BATCHES: Final = 8
 """nats-server allows 50 open batches a stream, for all writers together."""
 
 CLOSE_S: Final = 2.0
-MSG_ID: Final = "Nats-Msg-Id"
 EXPECTED_LAST: Final = "Nats-Expected-Last-Sequence"
 
 _log = get_logger(__name__)
@@ -86,7 +100,7 @@ class NatsBus:
 
     async def publish(self, message: Message, *, expected_last: int | None = None) -> PublishAck:
         """Write one message."""
-        headers = _headers(message)
+        headers = headers_of(message)
         if expected_last is not None:
             headers[EXPECTED_LAST] = str(expected_last)
         subject = self.link.subject(message.subject)
@@ -99,21 +113,30 @@ class NatsBus:
         if not 1 <= len(messages) <= MAX_BATCH:
             raise ValueError(f"a batch has 1 to {MAX_BATCH} messages")
         batch = secrets.token_hex(12)
+        *before, last = messages
+        first = {} if expected_last is None else {EXPECTED_LAST: str(expected_last)}
+        headers = headers_of(last) | {
+            BATCH_ID: batch,
+            BATCH_SEQUENCE: str(len(messages)),
+            BATCH_COMMIT: "1",
+        }
+        if before:
+            pieces = frames(
+                before,
+                batch=batch,
+                subject=self.link.subject,
+                headers=headers_of_many(),
+                first=first,
+                max_payload_bytes=self.link.max_payload_bytes,
+            )
+        else:
+            headers |= first
         async with self._batches:
-            for number, message in enumerate(messages, 1):
-                headers = _headers(message)
-                headers["Nats-Batch-Id"] = batch
-                headers["Nats-Batch-Sequence"] = str(number)
-                if number == 1 and expected_last is not None:
-                    headers[EXPECTED_LAST] = str(expected_last)
-                subject = self.link.subject(message.subject)
-                if number == len(messages):
-                    headers["Nats-Batch-Commit"] = "1"
-                    return self._ack(await self.link.ask(subject, message.data, headers=headers))
-                if number == 1:
-                    await self.link.ready(ACK_TIMEOUT_S)
-                await self.link.send(subject, message.data, headers=headers)
-        raise AssertionError("a batch has a last message")
+            if before:
+                await self.link.ready(ACK_TIMEOUT_S)
+                await self.link.write(pieces)
+            subject = self.link.subject(last.subject)
+            return self._ack(await self.link.ask(subject, last.data, headers=headers))
 
     # -- Scheduler --
 
@@ -168,6 +191,33 @@ class NatsBus:
             sequence=stored.sequence,
             time=stored.time,
         )
+
+    # -- Trimmer --
+
+    async def progress(self, consumer: Consumer) -> Progress:
+        """Return where a consumer stands; NotFoundError if it does not exist."""
+        stream = self.link.name(consumer.stream)
+        info = await self.link.api(f"CONSUMER.INFO.{stream}.{consumer.name}")
+        return Progress(
+            settled_sequence=int(info["ack_floor"]["stream_seq"]),
+            unsettled=int(info["num_ack_pending"]),
+            waiting=int(info["num_pending"]),
+        )
+
+    async def fullness(self, stream: Stream) -> float:
+        """Return which share of its size a stream has used, 0 to 1; 0 if it has no limit."""
+        info = await self._view.info(self.link.name(stream.name))
+        most = int(info["config"]["max_bytes"])
+        return int(info["state"]["bytes"]) / most if most > 0 else 0.0
+
+    async def trim(self, consumer: Consumer, sequence: int) -> int:
+        """Remove what matches the consumer's filters up to a sequence; return how many."""
+        verb = f"STREAM.PURGE.{self.link.name(consumer.stream)}"
+        purged = 0
+        for subject in consumer.filters:
+            request = {"filter": self.link.subject(subject), "seq": sequence + 1}
+            purged += int((await self.link.api(verb, request))["purged"])
+        return purged
 
     # -- Requester --
 
@@ -290,13 +340,6 @@ class NatsBus:
         with contextlib.suppress(Error, OSError):
             await self.link.client.close()
         await self.link.on_closed()
-
-
-def _headers(message: Message) -> dict[str, str]:
-    headers = with_traceparent(message.headers)
-    if message.id:
-        headers[MSG_ID] = message.id
-    return headers
 
 
 async def _quietly(sending: Awaitable[None]) -> None:

@@ -267,6 +267,25 @@ class Link:
         except (Error, OSError) as error:
             raise BusUnavailableError(f"the broker is not reachable: {error}") from error
 
+    @property
+    def max_payload_bytes(self) -> int:
+        """The broker's limit for a message with its headers."""
+        return self.client.max_payload
+
+    async def write(self, commands: bytes) -> None:
+        """Write protocol commands as they are; nobody says whether they arrived.
+
+        They reach the socket with the next message at the latest.
+        """
+        if self.closed:
+            raise BusUnavailableError("the connection to the broker is closed")
+        cancels = _cancels()
+        try:
+            await self.client._send_command(commands)  # noqa: SLF001 - there is no other way in
+            _heed(cancels)
+        except (Error, OSError) as error:
+            raise BusUnavailableError(f"the broker is not reachable: {error}") from error
+
     async def ask(
         self,
         subject: str,

@@ -1,7 +1,7 @@
 """The provisioning step: creates every stream, bucket and consumer that services bind to.
 
 Run it before the services and after every upgrade, as the NATS user `provision`:
-`python -m drivewake.runtime.provision`. It changes in place and never deletes.
+`python -m drivewake.runtime.provision`. It changes in place and never deletes a message.
 """
 
 import sys
@@ -92,7 +92,36 @@ class NatsProvisioner:
         except BusError as error:
             if _NAME_IN_USE not in str(error):
                 raise
-            await self._link.api(f"STREAM.UPDATE.{name}", config)
+            if not await self._replaced(config):
+                await self._link.api(f"STREAM.UPDATE.{name}", config)
+
+    async def _replaced(self, config: dict[str, Any]) -> bool:
+        """Make a work queue anew as a stream of another retention, if it is empty.
+
+        nats-server cannot change that in place. The old stream first takes no subject any
+        more, so that nothing can come between looking and deleting: publishers are refused
+        for this moment and try again. Raises BusError if it holds messages.
+        """
+        name = config["name"]
+        info = await self._link.api(f"STREAM.INFO.{name}")
+        former = info["config"]
+        if former["retention"] != "workqueue" or config["retention"] == "workqueue":
+            return False
+        closed = {**former, "subjects": [f"closed.{name}"]}
+        state = (await self._link.api(f"STREAM.UPDATE.{name}", closed))["state"]
+        if state["messages"]:
+            await self._link.api(
+                f"STREAM.UPDATE.{name}", {**former, "subjects": config["subjects"]}
+            )
+            raise BusError(
+                f"{name} is a work queue of an earlier release and still holds"
+                f" {state['messages']} messages: stop its writers, let its readers of that"
+                " release empty it, then provision again"
+            )
+        await self._link.api(f"STREAM.DELETE.{name}")
+        await self._link.api(f"STREAM.CREATE.{name}", config)
+        _log.warning(f"{name} was an empty work queue and is made anew", action="stream_replaced")
+        return True
 
     async def ensure_consumer(self, consumer: Consumer) -> None:
         """Create the consumer, or bring it to its specification, keeping its place."""

@@ -11,7 +11,7 @@ from drivewake.auth.settings import MigrateSettings, Settings
 from drivewake.runtime.command import Verb, run_command, show_settings
 from drivewake.runtime.lifecycle import EXIT_OK, run_service
 from drivewake.runtime.logging import configure
-from drivewake.runtime.migrations import migrate
+from drivewake.runtime.migrations import PHASES, Phase, migrate
 from drivewake.runtime.settings import load
 
 MIGRATIONS: Final = Path(__file__).parent / "sql" / "migrations"
@@ -35,12 +35,12 @@ def check() -> int:
     )
 
 
-def migrate_database() -> int:
-    """Bring the schema `auth` up to date."""
+def migrate_database(phase: Phase) -> int:
+    """Bring the schema `auth` up to date, in one phase of a deployment or in both."""
     settings = load(MigrateSettings)
     configure(app.NAME, settings.log_level, settings.log_format)
     dsn = settings.postgres_dsn.get_secret_value()
-    asyncio.run(migrate(dsn, MIGRATIONS, table=MIGRATIONS_TABLE))
+    asyncio.run(migrate(dsn, MIGRATIONS, table=MIGRATIONS_TABLE, phase=phase))
     return EXIT_OK
 
 
@@ -53,7 +53,11 @@ def openapi() -> int:
 VERBS: Final = {
     "run": Verb("serve until SIGTERM", serve),
     "check": Verb("read the settings and say what they are, secrets masked", check),
-    "migrate": Verb("bring the database's schema `auth` up to date", migrate_database),
+    "migrate": Verb(
+        "bring the database's schema `auth` up to date: `pre` before a deployment, `post` after",
+        migrate_database,
+        {"phase": PHASES},
+    ),
     "openapi": Verb("print the OpenAPI document of the HTTP API", openapi),
 }
 

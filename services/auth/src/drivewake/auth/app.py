@@ -7,14 +7,18 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any, Final
 
-from litestar import Litestar
+from litestar import Litestar, Router
 
-from drivewake.auth import http
+from drivewake.auth import http, http_api
+from drivewake.auth.callers import OidcCallers
 from drivewake.auth.database import Database
 from drivewake.auth.desk import Desk
 from drivewake.auth.google import GoogleHttp
+from drivewake.auth.http_guard import Gate
+from drivewake.auth.issuer import IssuerHttp
+from drivewake.auth.jwks import ASYMMETRIC, KeySet
 from drivewake.auth.keyring import Keyring
-from drivewake.auth.operators import StaticToken
+from drivewake.auth.limits import Buckets
 from drivewake.auth.outbox import Announcer, Reconciler
 from drivewake.auth.revoker import Housekeeper, Revoker
 from drivewake.auth.rpc import Rpc
@@ -68,6 +72,19 @@ async def compose(service: Service, settings: Settings, bus: NatsBus, clock: Clo
     service.on_close("google", google.close)
     await google.open()
 
+    issuer = IssuerHttp(
+        settings.oidc_issuer,
+        jwks_url=settings.oidc_jwks_url,
+        allow_plain_http=settings.allow_plain_http,
+    )
+    service.on_close("issuer", issuer.close)
+    await issuer.open()
+    gate = Gate(
+        OidcCallers(settings.claims(), KeySet(issuer.keys, ASYMMETRIC)),
+        Buckets(settings.api_rate_per_s, settings.api_burst),
+        clock,
+    )
+
     store = Store(database)
     sign_ins = SignInService(store, google, keyring, _consent(settings), clock)
     desk = Desk(
@@ -103,7 +120,7 @@ async def compose(service: Service, settings: Settings, bus: NatsBus, clock: Clo
             else:
                 await stopping
 
-    app = http_application(service, settings, sign_ins, desk, _readiness(database, bus))
+    app = http_application(service, settings, sign_ins, desk, gate, _readiness(database, bus))
     server = HttpServer(app, settings.http_host, settings.http_port)
     service.add("http", server.run)
     service.add("nats", bus.watch_connection)
@@ -123,20 +140,30 @@ def http_application(
     settings: Settings,
     sign_ins: SignInService,
     desk: Desk,
+    gate: Gate,
     readiness: Mapping[str, Check],
 ) -> Litestar:
     """Return the HTTP application."""
-    authenticator = StaticToken(settings.auth_operator_token)
     return application(
         service,
         [
-            *http.public_handlers(sign_ins, authenticator, secure=settings.is_public_https),
-            *http.operator_handlers(desk, authenticator, public_url=settings.public_url),
+            *http.public_handlers(sign_ins, secure=settings.is_public_https),
+            _api(desk, gate, public_url=settings.public_url),
         ],
         readiness,
         openapi=http.openapi_config(metadata.version(DISTRIBUTION)),
         body_limit_bytes=http.BODY_LIMIT_BYTES,
         exception_handlers=http.exception_handlers(),
+    )
+
+
+def _api(desk: Desk, gate: Gate, *, public_url: str) -> Router:
+    return http_api.behind(
+        gate,
+        [
+            *http_api.tenant_handlers(desk),
+            *http_api.connection_handlers(desk, public_url=public_url),
+        ],
     )
 
 
@@ -157,8 +184,8 @@ def _readiness(database: Database, bus: NatsBus) -> Mapping[str, Check]:
 def openapi_document() -> str:
     """Return the OpenAPI document of the HTTP API; needs no settings and no servers."""
     handlers = [
-        *http.public_handlers(_ABSENT, _ABSENT, secure=True),
-        *http.operator_handlers(_ABSENT, _ABSENT, public_url=""),
+        *http.public_handlers(_ABSENT, secure=True),
+        _api(_ABSENT, _ABSENT, public_url=""),
     ]
     documented = Litestar(
         route_handlers=handlers, openapi_config=http.openapi_config(metadata.version(DISTRIBUTION))

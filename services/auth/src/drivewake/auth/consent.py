@@ -15,7 +15,7 @@ import msgspec
 from pydantic import SecretStr
 
 from drivewake.auth import scopes
-from drivewake.auth.errors import TamperedError
+from drivewake.runtime.errors import TamperedError
 
 STATE: Final = "sign-in-state"
 LINK: Final = "connect-link"

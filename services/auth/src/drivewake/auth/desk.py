@@ -1,19 +1,21 @@
-"""What operators do with tenants and connections."""
+"""What callers do with tenants and connections: each sees its own tenant alone."""
 
 import datetime as dt
 from typing import Final, Protocol
 
 import msgspec
 
+from drivewake.auth.callers import Caller
 from drivewake.auth.domain import (
     MAX_WATCHED_FOLDERS,
+    Change,
     Connection,
     Fact,
     RevokeRequested,
     Rewatched,
     decide,
 )
-from drivewake.auth.errors import InvalidInputError, SecretError, UnknownError
+from drivewake.auth.errors import ForbiddenError, InvalidInputError, UnknownError
 from drivewake.auth.keyring import Keyring, Place
 from drivewake.auth.ports import Account, Connections, Tenant, Tenants
 from drivewake.auth.signin import SignInService
@@ -21,6 +23,7 @@ from drivewake.auth.tokens import ALARMS
 from drivewake.contracts.connections import PrincipalKind, Status
 from drivewake.contracts.ids import InvalidIdError, checked
 from drivewake.runtime.clock import Clock
+from drivewake.runtime.errors import SecretError
 from drivewake.runtime.logging import get_logger
 
 MAX_PAGE: Final = 500
@@ -50,7 +53,7 @@ class Store(Tenants, Connections, Protocol):
 
 
 class Desk:
-    """Tenants and connections, for operators."""
+    """Tenants and connections, for callers of the API."""
 
     def __init__(
         self,
@@ -67,12 +70,17 @@ class Desk:
         self._clock = clock
         self._revoke_grace = revoke_grace
 
-    async def tenants(self) -> list[Tenant]:
-        """Return all tenants."""
-        return list(await self._store.tenants())
+    async def tenants(self, caller: Caller) -> list[Tenant]:
+        """Return the tenants that the caller sees."""
+        return [tenant for tenant in await self._store.tenants() if caller.sees(tenant.id)]
 
-    async def add_tenant(self, tenant_id: str, name: str) -> Tenant:
-        """Add a tenant; InvalidInputError, InvalidIdError, TenantExistsError."""
+    async def add_tenant(self, caller: Caller, tenant_id: str, name: str) -> Tenant:
+        """Add a tenant: who runs the installation may.
+
+        Raises ForbiddenError, InvalidInputError, InvalidIdError, TenantExistsError.
+        """
+        if caller.tenant is not None:
+            raise ForbiddenError("only who runs the installation may make tenants")
         if not 0 < len(name.strip()) <= MAX_NAME or not name.isprintable():
             raise InvalidInputError(f"name must have 1 to {MAX_NAME} printable characters")
         tenant = Tenant(
@@ -82,55 +90,70 @@ class Desk:
         _log.info("tenant added", action="tenant_added", tenant=tenant.id)
         return tenant
 
-    async def connections(self, tenant: str | None, after: str, limit: int) -> list[ConnectionView]:
+    async def connections(
+        self, caller: Caller, tenant: str | None, after: str, limit: int
+    ) -> list[ConnectionView]:
         """Return up to `limit` connections with ids above `after`; UnknownError."""
-        if tenant is not None and await self._store.tenant(_possible(tenant)) is None:
-            raise UnknownError
+        wanted = caller.tenant if tenant is None else await self._tenant(caller, tenant)
         if after:
             checked(after, "after")
-        page = await self._store.accounts(tenant, after, min(max(limit, 1), MAX_PAGE))
+        page = await self._store.accounts(wanted, after, min(max(limit, 1), MAX_PAGE))
         return [self._view(account) for account in page]
 
-    async def connection(self, connection: str) -> ConnectionView:
-        """Return one connection; UnknownError."""
+    async def connection(self, caller: Caller, connection: str) -> ConnectionView:
+        """Return one connection; UnknownError, also for another tenant's."""
         account = await self._store.account(_possible(connection))
-        if account is None:
+        if account is None or not caller.sees(account.connection.tenant):
             raise UnknownError
         return self._view(account)
 
-    async def link(self, tenant: str) -> str:
+    async def link(self, caller: Caller, tenant: str) -> str:
         """Return a signed link token that connects one account; UnknownError."""
-        return await self._sign_ins.link(_possible(tenant))
+        return await self._sign_ins.link(await self._tenant(caller, tenant))
 
-    async def reauthorize(self, connection: str) -> str:
+    async def reauthorize(self, caller: Caller, connection: str) -> str:
         """Return a signed link token for the same principal to come back; UnknownError."""
-        found = await self.connection(connection)
+        found = await self.connection(caller, connection)
         return await self._sign_ins.link(found.tenant, found.id)
 
-    async def revoke(self, connection: str) -> ConnectionView:
+    async def revoke(self, caller: Caller, connection: str) -> ConnectionView:
         """Begin to end a connection; doing it twice is fine. UnknownError."""
         fact = RevokeRequested("an operator ended it", self._revoke_grace)
-        return await self._apply(connection, fact, "revoke_requested")
+        return await self._apply(caller, connection, fact, "revoke_requested")
 
-    async def watch(self, connection: str, folders: tuple[str, ...]) -> ConnectionView:
+    async def watch(
+        self, caller: Caller, connection: str, folders: tuple[str, ...]
+    ) -> ConnectionView:
         """Choose the folders whose activity is read; InvalidInputError, UnknownError."""
         if len(folders) > MAX_WATCHED_FOLDERS:
             raise InvalidInputError(f"at most {MAX_WATCHED_FOLDERS} folders")
         for folder in folders:
             checked(folder, "folder")
-        return await self._apply(connection, Rewatched(folders), "watch_requested")
+        return await self._apply(caller, connection, Rewatched(folders), "watch_requested")
 
-    async def _apply(self, connection: str, fact: Fact, action: str) -> ConnectionView:
+    async def _tenant(self, caller: Caller, tenant: str) -> str:
+        """Return the id of a tenant that exists for the caller; UnknownError."""
+        if not caller.sees(tenant) or await self._store.tenant(_possible(tenant)) is None:
+            raise UnknownError
+        return tenant
+
+    async def _apply(
+        self, caller: Caller, connection: str, fact: Fact, action: str
+    ) -> ConnectionView:
         now = self._clock.now()
-        after = await self._store.apply(
-            _possible(connection), lambda current: decide(current, fact, now), now
-        )
+
+        def changed(current: Connection) -> Change | None:
+            if not caller.sees(current.tenant):
+                raise UnknownError
+            return decide(current, fact, now)
+
+        after = await self._store.apply(_possible(connection), changed, now)
         _log.info(
             "an operator changed a connection",
             action=action, tenant=after.tenant, connection=after.id, status=after.status,
             revision=after.revision,
         )  # fmt: skip
-        return await self.connection(connection)
+        return await self.connection(caller, connection)
 
     def _view(self, account: Account) -> ConnectionView:
         connection = account.connection

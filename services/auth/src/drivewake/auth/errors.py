@@ -2,20 +2,22 @@
 
     AuthError
     ├── StoreUnavailableError     the database is away; retry later
-    ├── SecretError
-    │   ├── UnknownKeyError       sealed under a key that the keyring does not hold
-    │   └── TamperedError         the sealed bytes or what they are bound to were changed
     ├── GoogleError
     │   ├── GoogleUnavailableError    away, slow, 5xx, 429 or not talking sense; retry later
     │   ├── GrantDeadError            invalid_grant: never retry
     │   ├── GrantBlockedError         an administrator forbids it: never retry
     │   └── ClientRejectedError       our client id, secret or redirect is wrong; an operator's job
     ├── IdentityError             the id_token does not prove who signed in
+    ├── UntrustedTokenError       a signed token does not hold; the text says why, never what
+    ├── IssuerUnavailableError    the issuer of callers' tokens does not answer; retry later
+    ├── ForbiddenError            the caller is known and may not do this
     ├── SignInError               the person must start again; `page` says what to show
     ├── ConnectionEndingError     the connection is being revoked
     ├── TenantExistsError         there is such a tenant already
     ├── InvalidInputError         a caller of the HTTP API gave something unusable
     └── UnknownError              there is no such tenant or connection
+
+Sealed secrets that do not open raise SecretError of `drivewake.runtime.errors`.
 
 The docstring of a class is its default message. No message holds a secret or an address.
 """
@@ -29,18 +31,6 @@ class AuthError(DrivewakeError):
 
 class StoreUnavailableError(AuthError):
     """The database did not answer."""
-
-
-class SecretError(AuthError):
-    """A stored secret cannot be opened."""
-
-
-class UnknownKeyError(SecretError):
-    """A stored secret is sealed under a key that is not in the keyring."""
-
-
-class TamperedError(SecretError):
-    """A stored secret was changed, or moved to where it does not belong."""
 
 
 class GoogleError(AuthError):
@@ -69,6 +59,18 @@ class ClientRejectedError(GoogleError):
 
 class IdentityError(AuthError):
     """Google's id_token does not prove who signed in."""
+
+
+class UntrustedTokenError(AuthError):
+    """A signed token does not hold."""
+
+
+class IssuerUnavailableError(AuthError):
+    """The issuer did not answer, or nothing that makes sense."""
+
+
+class ForbiddenError(AuthError):
+    """The caller's roles do not allow this."""
 
 
 class SignInError(AuthError):

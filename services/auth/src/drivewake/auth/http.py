@@ -1,121 +1,35 @@
-"""The HTTP API: people on their way to Google, and operators with a bearer token."""
+"""The HTTP API: people on their way to Google and back, errors, and the document's frame."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
-import msgspec
-from litestar import Request, Response, Router, get, post, put
-from litestar.connection import ASGIConnection
+from litestar import Request, Response, get
 from litestar.datastructures import Cookie
-from litestar.exceptions import HTTPException
-from litestar.handlers import BaseRouteHandler
-from litestar.openapi import OpenAPIConfig, ResponseSpec
+from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromQuery, QueryParameter
 from litestar.types import ControllerRouterHandler, ExceptionHandlersMap
 from pydantic import SecretStr
 
 from drivewake.auth import pages
-from drivewake.auth.desk import MAX_PAGE, ConnectionView, Desk
 from drivewake.auth.errors import (
+    ForbiddenError,
     InvalidInputError,
+    IssuerUnavailableError,
     SignInError,
     StoreUnavailableError,
     TenantExistsError,
     UnknownError,
 )
-from drivewake.auth.ports import Authenticator, Tenant
+from drivewake.auth.http_api import BEARER
 from drivewake.auth.signin import SIGN_IN_LIFE, Return, SignInService
 from drivewake.contracts.ids import InvalidIdError
-from drivewake.runtime.http import PROBLEM_JSON, Problem, problem
-from drivewake.runtime.logging import get_logger
+from drivewake.runtime.http import problem
 
 BODY_LIMIT_BYTES: Final = 64 * 1024
 CONNECTED_PATH: Final = "/v1/connected"
 """Where every finished sign-in ends: nobody can choose another place."""
-
-_log = get_logger(__name__)
-_BEARER: Final = "operator"
-
-
-class NewTenant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A tenant to make; the id is 1 to 64 of the characters A-Z a-z 0-9 _ -."""
-
-    id: str
-    name: str
-
-
-class NewConnection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which tenant an account is to be connected to."""
-
-    tenant: str = "default"
-
-
-class ConnectLink(msgspec.Struct, frozen=True):
-    """Where a person connects one Google account, within 15 minutes."""
-
-    url: str
-
-
-class WatchedFolders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Ids of the folders whose activity is read."""
-
-    folders: tuple[str, ...]
-
-
-class ConnectionPage(msgspec.Struct, frozen=True):
-    """Some connections by id; `next` continues after them, null at the end."""
-
-    connections: list[ConnectionView]
-    next: str | None
-
-
-class TenantList(msgspec.Struct, frozen=True):
-    """All tenants by id."""
-
-    tenants: list[Tenant]
-
-
-def _responses(*statuses: HTTPStatus) -> Mapping[int, ResponseSpec]:
-    return {
-        int(status): ResponseSpec(
-            Problem, description=status.phrase, media_type=PROBLEM_JSON, generate_examples=False
-        )
-        for status in statuses
-    }
-
-
-_REFUSALS: Final = _responses(HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE)
-_WITH_404: Final = {**_REFUSALS, **_responses(HTTPStatus.NOT_FOUND)}
-_WITH_400: Final = {**_WITH_404, **_responses(HTTPStatus.BAD_REQUEST)}
-
-
-def _guard(
-    authenticator: Authenticator,
-) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Any]:
-    """Return a guard that lets callers in whom the authenticator knows."""
-
-    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        if not await _is_operator(authenticator, connection):
-            raise HTTPException(
-                "bring a valid bearer token",
-                status_code=HTTPStatus.UNAUTHORIZED,
-                headers={"WWW-Authenticate": 'Bearer realm="drivewake"'},
-            )
-
-    return guard
-
-
-async def _is_operator(
-    authenticator: Authenticator, connection: ASGIConnection[Any, Any, Any, Any]
-) -> bool:
-    given = connection.headers.getall("authorization", [])
-    # Of two headers, which one would a proxy have looked at? Neither is believed.
-    if len(given) != 1:
-        return False
-    scheme, _, token = given[0].partition(" ")
-    return scheme.lower() == "bearer" and await authenticator.authenticate(token) is not None
 
 
 def _cookie(name: str, value: SecretStr | None, *, secure: bool) -> Cookie:
@@ -131,19 +45,12 @@ def _cookie(name: str, value: SecretStr | None, *, secure: bool) -> Cookie:
     )
 
 
-def public_handlers(
-    sign_ins: SignInService, authenticator: Authenticator, *, secure: bool
-) -> Sequence[ControllerRouterHandler]:
+def public_handlers(sign_ins: SignInService, *, secure: bool) -> Sequence[ControllerRouterHandler]:
     """Return what browsers use. `secure` cookies travel over https only."""
 
     @get("/v1/connect", summary="Go to Google to connect an account", status_code=HTTPStatus.FOUND)
-    async def connect(
-        request: Request[Any, Any, Any], link: FromQuery[str] = "", tenant: FromQuery[str] = ""
-    ) -> Response[Any]:
-        """Redirect to Google's consent page: with a link, or as an operator for a tenant."""
-        if not link:
-            await _guard(authenticator)(request, request.route_handler)
-            link = await sign_ins.link(tenant or "default")
+    async def connect(link: FromQuery[str] = "") -> Response[Any]:
+        """Redirect to Google's consent page."""
         departure = await sign_ins.depart(link)
         cookie = _cookie(departure.cookie_name, departure.cookie, secure=secure)
         return Response(
@@ -190,90 +97,13 @@ def public_handlers(
     return [connect, callback, connected]
 
 
-def operator_handlers(
-    desk: Desk, authenticator: Authenticator, *, public_url: str
-) -> Sequence[ControllerRouterHandler]:
-    """Return what operators use."""
-
-    def link_to(token: str) -> ConnectLink:
-        return ConnectLink(f"{public_url}/v1/connect?link={token}")
-
-    @get("/tenants", responses=_REFUSALS, summary="List tenants")
-    async def list_tenants() -> TenantList:
-        return TenantList(await desk.tenants())
-
-    @post(
-        "/tenants",
-        responses={**_WITH_400, **_responses(HTTPStatus.CONFLICT)},
-        summary="Make a tenant",
-    )
-    async def add_tenant(data: JSONBody[NewTenant]) -> Tenant:
-        return await desk.add_tenant(data.id, data.name)
-
-    @post("/connections", responses=_WITH_400, summary="Get a link that connects an account")
-    async def add_connection(data: JSONBody[NewConnection]) -> ConnectLink:
-        return link_to(await desk.link(data.tenant))
-
-    @get("/connections", responses=_WITH_400, summary="List connections")
-    async def list_connections(
-        tenant: FromQuery[str | None] = None,
-        after: Annotated[str, QueryParameter(max_length=64)] = "",
-        limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 100,
-    ) -> ConnectionPage:
-        found = await desk.connections(tenant, after, limit)
-        return ConnectionPage(found, found[-1].id if len(found) == limit else None)
-
-    @get("/connections/{connection:str}", responses=_WITH_404, summary="Show a connection")
-    async def show_connection(connection: FromPath[str]) -> ConnectionView:
-        return await desk.connection(connection)
-
-    @post(
-        "/connections/{connection:str}/reauthorize",
-        responses=_WITH_404,
-        summary="Get a link for the same principal to come back",
-    )
-    async def reauthorize(connection: FromPath[str]) -> ConnectLink:
-        return link_to(await desk.reauthorize(connection))
-
-    @post(
-        "/connections/{connection:str}/revoke",
-        responses=_WITH_404,
-        summary="End a connection",
-        status_code=HTTPStatus.ACCEPTED,
-    )
-    async def revoke(connection: FromPath[str]) -> ConnectionView:
-        return await desk.revoke(connection)
-
-    @put(
-        "/connections/{connection:str}/watched-folders",
-        responses=_WITH_400,
-        summary="Choose the folders whose activity is read",
-    )
-    async def watch(connection: FromPath[str], data: JSONBody[WatchedFolders]) -> ConnectionView:
-        return await desk.watch(connection, data.folders)
-
-    return [
-        Router(
-            "/v1",
-            route_handlers=[
-                list_tenants,
-                add_tenant,
-                add_connection,
-                list_connections,
-                show_connection,
-                reauthorize,
-                revoke,
-                watch,
-            ],
-            guards=[_guard(authenticator)],
-            security=[{_BEARER: []}],
-        )
-    ]
-
-
 def exception_handlers() -> ExceptionHandlersMap:
     """Return how errors become answers."""
     return {
+        ForbiddenError: lambda _, error: problem(HTTPStatus.FORBIDDEN, str(error)),
+        IssuerUnavailableError: lambda _, error: problem(
+            HTTPStatus.SERVICE_UNAVAILABLE, str(error)
+        ),
         UnknownError: lambda _, error: problem(HTTPStatus.NOT_FOUND, str(error)),
         TenantExistsError: lambda _, error: problem(HTTPStatus.CONFLICT, str(error)),
         InvalidIdError: lambda _, error: problem(HTTPStatus.BAD_REQUEST, str(error)),
@@ -291,6 +121,8 @@ def openapi_config(version: str) -> OpenAPIConfig:
         description="Connections to Google Drive: who connected what, and in which state it is.",
         path="/v1/openapi",
         components=Components(
-            security_schemes={_BEARER: SecurityScheme(type="http", scheme="bearer")}
+            security_schemes={
+                BEARER: SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")
+            }
         ),
     )

@@ -9,18 +9,21 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import jwt
-import msgspec
 from pydantic import SecretStr
 
-from drivewake.auth.errors import GoogleUnavailableError, IdentityError
+from drivewake.auth.errors import (
+    GoogleUnavailableError,
+    IdentityError,
+    IssuerUnavailableError,
+    UntrustedTokenError,
+)
+from drivewake.auth.jwks import KeySet
 from drivewake.auth.ports import Identity
 
 ALGORITHM: Final = "RS256"
 LEEWAY_S: Final = 600.0
 """Machines' clocks differ. The token came straight from Google, so a wide leeway costs little."""
 
-KEYS_MAX_AGE_S: Final = 3600.0
-KEYS_MIN_AGE_S: Final = 60.0
 MAX_SUBJECT: Final = 255
 MAX_EMAIL: Final = 320
 
@@ -40,16 +43,13 @@ class IdTokens:
         # Google writes its own name both ways.
         self._issuers = [issuer, issuer.removeprefix("https://")]
         self._audience = audience
-        self._fetch_keys = fetch_keys
-        self._monotonic_s = monotonic_s
-        self._keys: dict[str, jwt.PyJWK] = {}
-        self._fetched_at: float | None = None
+        self._keys = KeySet(fetch_keys, frozenset({ALGORITHM}), monotonic_s)
 
     async def verify(self, id_token: SecretStr, nonce: SecretStr) -> Identity:
         """Return whom the token names; raises IdentityError, GoogleUnavailableError."""
         raw = id_token.get_secret_value()
         try:
-            key = await self._key(jwt.get_unverified_header(raw))
+            key = await self._keys.key_of(raw)
             claims: dict[str, Any] = jwt.decode(
                 raw,
                 key,
@@ -61,6 +61,10 @@ class IdTokens:
             )
         except jwt.PyJWTError as error:
             raise IdentityError(f"the id_token is refused: {type(error).__name__}") from None
+        except UntrustedTokenError as error:
+            raise IdentityError(f"the id_token is refused: {error}") from None
+        except IssuerUnavailableError as error:
+            raise GoogleUnavailableError(str(error)) from None
         return self._identity(claims, nonce.get_secret_value())
 
     def _identity(self, claims: dict[str, Any], nonce: str) -> Identity:
@@ -77,32 +81,3 @@ class IdTokens:
         return Identity(
             issuer=self._issuer, subject=subject, email=SecretStr(label) if label else None
         )
-
-    async def _key(self, header: dict[str, Any]) -> jwt.PyJWK:
-        """Return the issuer's key of that id; asks again for an id that is new."""
-        key_id = header.get("kid")
-        if not isinstance(key_id, str) or header.get("alg") != ALGORITHM:
-            raise IdentityError("the id_token is not signed as Google signs")
-        age_s = self._age_s()
-        if age_s >= KEYS_MAX_AGE_S or (key_id not in self._keys and age_s >= KEYS_MIN_AGE_S):
-            await self._load()
-        key = self._keys.get(key_id)
-        if key is None:
-            raise IdentityError("the id_token is signed by nobody that Google names")
-        return key
-
-    def _age_s(self) -> float:
-        if self._fetched_at is None:
-            return KEYS_MAX_AGE_S
-        return self._monotonic_s() - self._fetched_at
-
-    async def _load(self) -> None:
-        body = await self._fetch_keys()
-        try:
-            keys = jwt.PyJWKSet.from_dict(msgspec.json.decode(body, type=dict[str, Any])).keys
-        except (msgspec.MsgspecError, UnicodeDecodeError, jwt.PyJWTError):
-            raise GoogleUnavailableError("Google's keys make no sense") from None
-        self._keys = {
-            key.key_id: key for key in keys if key.key_id and key.algorithm_name == ALGORITHM
-        }
-        self._fetched_at = self._monotonic_s()

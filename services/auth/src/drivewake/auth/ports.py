@@ -1,4 +1,4 @@
-"""What auth needs from outside: a store, Google, and somebody who knows its callers."""
+"""What auth needs from outside: a store, Google, and who knows its callers."""
 
 import datetime as dt
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,9 +7,10 @@ from typing import Protocol
 import msgspec
 from pydantic import SecretStr
 
+from drivewake.auth.callers import Caller
 from drivewake.auth.domain import Change, Connection
-from drivewake.auth.keyring import Sealed
 from drivewake.contracts.connections import PrincipalKind
+from drivewake.runtime.keyring import Sealed
 
 # -- What the store keeps ----------------------------------------------------------------------
 
@@ -287,15 +288,9 @@ class Google(Protocol):
 # -- Callers of the HTTP API -------------------------------------------------------------------
 
 
-class Operator(msgspec.Struct, frozen=True, kw_only=True):
-    """Who calls the HTTP API."""
-
-    name: str
-
-
 class Authenticator(Protocol):
     """Knows the callers of the HTTP API."""
 
-    async def authenticate(self, bearer: str) -> Operator | None:
-        """Return who brings this bearer token, None if it is nobody's."""
+    async def authenticate(self, bearer: str) -> Caller:
+        """Return who brings this token; raises UntrustedTokenError, IssuerUnavailableError."""
         ...

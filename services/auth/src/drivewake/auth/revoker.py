@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from drivewake.auth.domain import Connection, RevokeFinished, RevokePostponed, decide, given_up
-from drivewake.auth.errors import GoogleUnavailableError, SecretError, StoreUnavailableError
+from drivewake.auth.errors import GoogleUnavailableError, StoreUnavailableError
 from drivewake.auth.keyring import Keyring, Place
 from drivewake.auth.ports import Connections, Google, Grants, Housekeeping, Revocations
 from drivewake.auth.tokens import ALARMS
 from drivewake.runtime.clock import Clock
+from drivewake.runtime.errors import SecretError
 from drivewake.runtime.lifecycle import Stop
 from drivewake.runtime.logging import get_logger
 

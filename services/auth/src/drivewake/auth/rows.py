@@ -4,8 +4,8 @@ import datetime as dt
 
 from drivewake.auth.database import QUERIES, Row, Session
 from drivewake.auth.domain import Change, Connection
-from drivewake.auth.keyring import Sealed
 from drivewake.auth.ports import Account, Grant, Link, SignIn, Transition
+from drivewake.runtime.keyring import Sealed
 
 
 def connection_of(row: Row) -> Connection:

@@ -6,20 +6,22 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from drivewake.auth import scopes
+from drivewake.auth.callers import Claims
 from drivewake.auth.google import Endpoints
+from drivewake.auth.issuer import LOOPBACK
 from drivewake.auth.keyring import Keyring
 from drivewake.runtime.errors import ConfigurationError
 from drivewake.runtime.settings import ServiceSettings
 
-LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
-MIN_OPERATOR_TOKEN: Final = 20
 _URLS: Final = (
     "google_authorization_url",
     "google_token_url",
     "google_revoke_url",
     "google_jwks_url",
     "public_url",
+    "oidc_issuer",
 )
+_MAYBE_URLS: Final = ("oidc_jwks_url",)
 
 
 class MigrateSettings(ServiceSettings):
@@ -33,7 +35,11 @@ class Settings(MigrateSettings):
 
     - `auth_keyring`: `id:base64` of 32 random bytes, several separated by commas or lines;
       the first seals, all open.
-    - `auth_operator_token`: the bearer token of the HTTP API.
+    - `oidc_issuer`, `oidc_audience`: whose tokens callers of the HTTP API bring, and made for
+      whom. `oidc_jwks_url`: its keys, where it has no discovery document.
+    - `oidc_roles_claim`, `oidc_tenant_claim`: where tokens say it, by name or dotted path;
+      `oidc_role_prefix` stands before `admin`, `operator` and `reader` there.
+    - `api_rate_per_s`, `api_burst`: how much one caller may ask for.
     - `public_url`: where browsers reach this service; Google must know `{public_url}/v1/callback`.
     - `allow_plain_http`: let secrets travel unencrypted to other machines; for closed
       networks of tests only. The loopback address may always be plain.
@@ -42,9 +48,17 @@ class Settings(MigrateSettings):
 
     nats_user: str = "auth"
     auth_keyring: SecretStr = Field(description="id:base64 of 32 random bytes")
-    auth_operator_token: SecretStr = Field(description="at least 20 random characters")
     auth_revoke_grace_s: Annotated[float, Field(ge=0, le=300)] = 30.0
     auth_token_cache_size: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+    oidc_issuer: str = Field(description="such as https://id.example.org/realms/main")
+    oidc_audience: str = "drivewake"
+    oidc_jwks_url: str = ""
+    oidc_roles_claim: str = "roles"
+    oidc_tenant_claim: str = "tenant"
+    oidc_role_prefix: str = ""
+    oidc_leeway_s: Annotated[float, Field(ge=0, le=300)] = 60.0
+    api_rate_per_s: Annotated[float, Field(gt=0)] = 50.0
+    api_burst: Annotated[int, Field(ge=1)] = 200
     public_url: str = Field(description="such as https://drivewake.example.org")
     allow_plain_http: bool = False
 
@@ -69,13 +83,6 @@ class Settings(MigrateSettings):
             raise ValueError(str(error)) from None
         return text
 
-    @field_validator("auth_operator_token")
-    @classmethod
-    def _is_long(cls, token: SecretStr) -> SecretStr:
-        if len(token.get_secret_value()) < MIN_OPERATOR_TOKEN:
-            raise ValueError(f"at least {MIN_OPERATOR_TOKEN} characters, please, random ones")
-        return token
-
     @field_validator("google_client_secret")
     @classmethod
     def _is_there(cls, secret: SecretStr) -> SecretStr:
@@ -98,7 +105,8 @@ class Settings(MigrateSettings):
     @model_validator(mode="after")
     def _is_encrypted(self) -> Self:
         """Refuse addresses to which secrets would travel unencrypted."""
-        for name in _URLS:
+        given = [name for name in _MAYBE_URLS if getattr(self, name)]
+        for name in (*_URLS, *given):
             parts = urlsplit(getattr(self, name))
             plain_is_fine = self.allow_plain_http or parts.hostname in LOOPBACK
             schemes = {"https", "http"} if plain_is_fine else {"https"}
@@ -120,6 +128,17 @@ class Settings(MigrateSettings):
     def is_public_https(self) -> bool:
         """Whether browsers reach this service encrypted."""
         return self.public_url.startswith("https://")
+
+    def claims(self) -> Claims:
+        """Return what tokens of callers must say."""
+        return Claims(
+            issuer=self.oidc_issuer,
+            audience=self.oidc_audience,
+            roles=self.oidc_roles_claim,
+            tenant=self.oidc_tenant_claim,
+            role_prefix=self.oidc_role_prefix,
+            leeway_s=self.oidc_leeway_s,
+        )
 
     def endpoints(self) -> Endpoints:
         """Return where Google is."""

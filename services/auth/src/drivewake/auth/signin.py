@@ -22,11 +22,10 @@ from drivewake.auth.errors import (
     GoogleError,
     GoogleUnavailableError,
     IdentityError,
-    SecretError,
     SignInError,
     UnknownError,
 )
-from drivewake.auth.keyring import Keyring, Place, Sealed, fingerprint
+from drivewake.auth.keyring import Keyring, Place, fingerprint
 from drivewake.auth.ports import (
     Connections,
     Establish,
@@ -42,6 +41,8 @@ from drivewake.auth.ports import (
 )
 from drivewake.contracts.ids import new_id
 from drivewake.runtime.clock import Clock
+from drivewake.runtime.errors import SecretError
+from drivewake.runtime.keyring import Sealed
 from drivewake.runtime.logging import get_logger
 
 LINK_LIFE: Final = dt.timedelta(minutes=15)

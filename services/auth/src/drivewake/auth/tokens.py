@@ -20,7 +20,6 @@ from drivewake.auth.errors import (
     GoogleUnavailableError,
     GrantBlockedError,
     GrantDeadError,
-    SecretError,
     StoreUnavailableError,
 )
 from drivewake.auth.keyring import Keyring, Place
@@ -31,6 +30,7 @@ from drivewake.auth.token_cache import BadKeyError, CachedToken, TokenCache
 from drivewake.contracts.ids import new_id
 from drivewake.contracts.rpc import TokenRequest
 from drivewake.runtime.clock import Clock
+from drivewake.runtime.errors import SecretError
 from drivewake.runtime.logging import get_logger
 from drivewake.runtime.metrics import Counter
 

@@ -9,6 +9,7 @@ from drivewake.normalizer.settings import MigrateSettings, Settings
 from drivewake.runtime.command import Verb, run_command, show_settings
 from drivewake.runtime.lifecycle import EXIT_OK, run_service
 from drivewake.runtime.logging import configure
+from drivewake.runtime.migrations import PHASES, Phase
 from drivewake.runtime.settings import load
 
 
@@ -18,13 +19,13 @@ def serve() -> int:
     return run_service(lambda: run(settings))
 
 
-def migrate_database() -> int:
-    """Bring the event store's schema up to date."""
+def migrate_database(phase: Phase) -> int:
+    """Bring the event store's schema up to date, in one phase of a deployment or in both."""
     settings = load(MigrateSettings)
     configure(NAME, settings.log_level, settings.log_format)
 
     async def migrate() -> int:
-        await schema.migrate(settings.postgres_dsn.get_secret_value())
+        await schema.migrate(settings.postgres_dsn.get_secret_value(), phase)
         return EXIT_OK
 
     return run_service(migrate)
@@ -42,7 +43,11 @@ VERBS = {
         "read the settings and say what they are, secrets masked",
         lambda: show_settings(Settings, _about_sealing),
     ),
-    "migrate": Verb("bring the event store's schema up to date", migrate_database),
+    "migrate": Verb(
+        "bring the event store's schema up to date: `pre` before a deployment, `post` after",
+        migrate_database,
+        {"phase": PHASES},
+    ),
 }
 
 

@@ -25,6 +25,7 @@ from drivewake.normalizer.months import KeepMonths
 from drivewake.normalizer.ports import ConsumerStore
 from drivewake.normalizer.settings import Settings
 from drivewake.normalizer.sweeping import Sweeper
+from drivewake.normalizer.trimming import KeepRoom
 from drivewake.runtime import telemetry
 from drivewake.runtime.bus import Bus
 from drivewake.runtime.clock import SystemClock
@@ -116,6 +117,7 @@ async def assemble(service: Service, bus: Bus, store: ConsumerStore, settings: S
         store, pullers, handler, settings.bounds(), beat=partial(service.heartbeat, "consume")
     )
     service.add("consume", consumption.run)
+    service.add("room", KeepRoom(bus, lambda: consumption.owned).run)
 
 
 def host_readers(service: Service, bus: Bus, store: EventStore, settings: Settings) -> None:

@@ -14,7 +14,7 @@ from drivewake.eventstore.store import Coordination, Lease
 from drivewake.eventstore.waiting import Retry
 from drivewake.normalizer import metrics
 from drivewake.normalizer.feeds import Feed
-from drivewake.normalizer.handlers import BatchHandler
+from drivewake.normalizer.handlers import CONNECTIONS, BatchHandler
 from drivewake.normalizer.writer import Bounds, Writer
 from drivewake.runtime.bus import Puller
 from drivewake.runtime.lifecycle import Stop
@@ -44,6 +44,8 @@ class Consumption:
         self._bounds = bounds
         self._size = bounds.size()
         self._beat = beat
+        self.owned: frozenset[int] = frozenset()
+        """The partitions of DRIVE_RAW that this replica consumes at the moment."""
 
     async def run(self, stop: Stop) -> None:
         """Consume, or stand by, until the stop; raises what Writer raises."""
@@ -59,6 +61,7 @@ class Consumption:
                 _log.warning(f"no turn at consuming: {error}", action="turn_retry")
                 await retry.wait()
             finally:
+                self.owned = frozenset()
                 metrics.ACTIVE.set(0)
 
     async def _turn(self, stack: AsyncExitStack, stop: Stop) -> Lease | None:
@@ -82,6 +85,7 @@ class Consumption:
         """Feed and write until the stop, the first failure, or the loss of the lock."""
         _log.info("consuming", action="turn_begin")
         metrics.ACTIVE.set(1)
+        self.owned = frozenset(self._pullers) - {CONNECTIONS}
         arrived = asyncio.Event()
         feeds = [Feed(puller, partition, arrived) for partition, puller in self._pullers.items()]
         writer = Writer(

@@ -43,3 +43,15 @@ BATCH_LIMIT: Final = Gauge(
 ACTIVE: Final = Gauge(
     "normalizer_active", meaning="Whether this replica consumes (1) or stands by (0)."
 )
+BACKLOG: Final = Gauge(
+    "normalizer_backlog",
+    meaning="Raws of the partitions consumed here that are not settled yet.",
+)
+RAW_FULLNESS: Final = Gauge(
+    "normalizer_raw_fullness",
+    unit="ratio",
+    meaning="Which share of its size DRIVE_RAW has used; at 1 pollers wait.",
+)
+TRIMMED: Final = Counter(
+    "normalizer_trimmed", meaning="Settled raws that were removed from DRIVE_RAW."
+)

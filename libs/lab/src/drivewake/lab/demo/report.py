@@ -43,6 +43,10 @@ def how_to_look(stack: Stack) -> Iterator[str]:
     yield "  query the event store:"
     yield f"    {stack.postgres.dsn('drivewake')}"
     yield "    select position, type, stream, data from eventstore.event order by position"
-    yield f"  auth API: {stack.url('auth')} (bearer token in {stack.secrets / 'operator'})"
+    yield f"  auth API: {stack.url('auth')}/v1, with a token of the development issuer:"
+    yield (
+        f"    curl -s {stack.url('issuer')}/token -d grant_type=client_credentials"
+        f" -d client_secret={stack.issuer_secret}"
+    )
     yield f"  simulated Google: {stack.url('google')}/_sim/counters"
     yield "  stop with Ctrl-C"

@@ -55,15 +55,24 @@ class Session:
         Raises DemoError, ConsentError.
         """
         url = f"{self._stack.url('auth')}/v1/connections"
-        headers = {"Authorization": f"Bearer {self._stack.operator_token}"}
-        async with (
-            aiohttp.ClientSession() as session,
-            session.post(url, json={"tenant": TENANT}, headers=headers) as answer,
-        ):
-            if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED):
-                raise DemoError(f"auth gave no connect link: {answer.status}")
-            link = (await answer.json())["url"]
+        async with aiohttp.ClientSession() as session:
+            headers = {"Authorization": f"Bearer {await self._operators_token(session)}"}
+            async with session.post(url, json={"tenant": TENANT}, headers=headers) as answer:
+                if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED):
+                    raise DemoError(f"auth gave no connect link: {answer.status}")
+                link = (await answer.json())["url"]
         await consent(link, self._stack.url("auth"), account)
+
+    async def _operators_token(self, session: aiohttp.ClientSession) -> str:
+        """Return a token of the development issuer, as a program gets one: client credentials."""
+        form = {
+            "grant_type": "client_credentials", "client_id": "demo", "role": "operator",
+            "tenant": TENANT, "client_secret": self._stack.issuer_secret,
+        }  # fmt: skip
+        async with session.post(f"{self._stack.url('issuer')}/token", data=form) as answer:
+            if answer.status != HTTPStatus.OK:
+                raise DemoError(f"the issuer gave no token: {answer.status}")
+            return str((await answer.json())["access_token"])
 
     async def until_live(self) -> None:
         """Wait until the account's log is live and, with pushes, its channel is.

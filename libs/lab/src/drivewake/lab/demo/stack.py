@@ -58,8 +58,8 @@ class Stack:
         self.users: NatsUsers = make_users(self.secrets / "nats")
         self.nats = NatsServer(self.directory / "nats", config=self.users.config)
         self.postgres = PostgresServer(self.directory / "postgres")
-        self.ports = {name: free_port() for name in ("google", *SERVICES)}
-        self.operator_token = secrets.token_urlsafe(24)
+        self.ports = {name: free_port() for name in ("google", "issuer", *SERVICES)}
+        self.issuer_secret = secrets.token_urlsafe(24)
         self._client_secret = secrets.token_urlsafe(24)
         self._passwords = {name: secrets.token_urlsafe(18) for name in SERVICES}
         self.processes: dict[str, ManagedProcess] = {}
@@ -111,6 +111,7 @@ class Stack:
         self.postgres.start()
         self._report(f"PostgreSQL 18 at {HOST}:{self.postgres.port}")
         self._start_google()
+        self._start_issuer()
         self._prepare()
         for name in self.services:
             self._service(name).start(wait=False)
@@ -135,6 +136,17 @@ class Stack:
         )
         google.start()
         self._report(f"simulated Google at {self.url('google')}")
+
+    def _start_issuer(self) -> None:
+        issuer = self._process(
+            "issuer",
+            "drivewake.lab.issuer",
+            ["--port", str(self.ports["issuer"])],
+            {"DRIVEWAKE_DEV_ISSUER_SECRET": self.issuer_secret},
+            f"{self.url('issuer')}/keys",
+        )
+        issuer.start()
+        self._report(f"development issuer of operators' tokens at {self.url('issuer')}")
 
     def _prepare(self) -> None:
         """Create the database, its roles and schemas, and the streams."""
@@ -192,7 +204,7 @@ class Stack:
         return {
             **self._postgres("auth"),
             "DRIVEWAKE_AUTH_KEYRING_FILE": self._secret("keyring", key),
-            "DRIVEWAKE_AUTH_OPERATOR_TOKEN_FILE": self._secret("operator", self.operator_token),
+            "DRIVEWAKE_OIDC_ISSUER": self.url("issuer"),
             "DRIVEWAKE_GOOGLE_CLIENT_ID": CLIENT_ID,
             "DRIVEWAKE_GOOGLE_CLIENT_SECRET_FILE": self._secret("client", self._client_secret),
             "DRIVEWAKE_GOOGLE_AUTHORIZATION_URL": f"{google}/o/oauth2/v2/auth",

@@ -7,6 +7,7 @@ connections to one broker for which `prepare` was called.
 from drivewake.lab.suites.bus_asking import ClosingContract, DoorbellContract, RequesterContract
 from drivewake.lab.suites.bus_pulling import PullerContract
 from drivewake.lab.suites.bus_reading import KeyValueReaderContract, StreamReaderContract
+from drivewake.lab.suites.bus_trimming import TrimmerContract
 from drivewake.lab.suites.bus_world import World, prepare
 from drivewake.lab.suites.bus_writing import (
     KeyValueContract,
@@ -23,6 +24,7 @@ class BusContract(
     KeyValueContract,
     PullerContract,
     StreamReaderContract,
+    TrimmerContract,
     KeyValueReaderContract,
     RequesterContract,
     DoorbellContract,

@@ -20,3 +20,16 @@ create table checkpoint (
 
 -- start: the beginning of a lane
 insert into checkpoint (lane, position, version) values ($1, 0, $2) on conflict do nothing;
+
+-- tenant_tables: which tables of a read model say whose their rows are
+select quote_ident(c.relname) as name from pg_class c
+join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant' and not a.attisdropped
+where c.relnamespace = $1::regnamespace and c.relkind in ('r', 'p');
+
+-- separate_tenants: let a role that reads one tenant see that tenant's rows alone
+alter table {table} enable row level security;
+create policy all_tenants on {table} for select to drivewake_reader using (true);
+create policy own_tenant on {table} for select to drivewake_tenant using (
+  tenant = (select r.tenant from eventstore.tenant_reader r where r.reader = current_user)
+);
+grant select on {table} to drivewake_tenant;

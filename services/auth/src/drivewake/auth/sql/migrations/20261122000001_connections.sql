@@ -106,5 +106,3 @@ grant select, insert, update, delete on auth.link to drivewake_auth;
 grant select, insert, delete on auth.sign_in to drivewake_auth;
 
 -- migrate:down
-drop table auth.sign_in, auth.link, auth.transition, auth.refresh_token, auth.connection,
-  auth.tenant;

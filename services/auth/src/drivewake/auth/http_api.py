@@ -1,0 +1,169 @@
+"""What callers with a token do: tenants and connections."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+
+import msgspec
+from litestar import Request, Router, get, post, put
+from litestar.handlers import BaseRouteHandler
+from litestar.openapi import ResponseSpec
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.types import ControllerRouterHandler
+
+from drivewake.auth.callers import Caller
+from drivewake.auth.desk import MAX_PAGE, ConnectionView, Desk
+from drivewake.auth.http_guard import Connection, Gate
+from drivewake.auth.ports import Tenant
+from drivewake.runtime.http import PROBLEM_JSON, Problem
+
+BEARER: Final = "oidc"
+Ask = Request[Caller, Any, Any]
+
+
+class NewTenant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tenant to make; the id is 1 to 64 of the characters A-Z a-z 0-9 _ -."""
+
+    id: str
+    name: str
+
+
+class NewConnection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which tenant an account is to be connected to."""
+
+    tenant: str = "default"
+
+
+class ConnectLink(msgspec.Struct, frozen=True):
+    """Where a person connects one Google account, within 15 minutes."""
+
+    url: str
+
+
+class WatchedFolders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Ids of the folders whose activity is read."""
+
+    folders: tuple[str, ...]
+
+
+class ConnectionPage(msgspec.Struct, frozen=True):
+    """Some connections by id; `next` continues after them, null at the end."""
+
+    connections: list[ConnectionView]
+    next: str | None
+
+
+class TenantList(msgspec.Struct, frozen=True):
+    """All tenants by id."""
+
+    tenants: list[Tenant]
+
+
+def _responses(*statuses: HTTPStatus) -> Mapping[int, ResponseSpec]:
+    return {
+        int(status): ResponseSpec(
+            Problem, description=status.phrase, media_type=PROBLEM_JSON, generate_examples=False
+        )
+        for status in statuses
+    }
+
+
+_REFUSALS: Final = _responses(
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+_WITH_404: Final = {**_REFUSALS, **_responses(HTTPStatus.NOT_FOUND)}
+_WITH_400: Final = {**_WITH_404, **_responses(HTTPStatus.BAD_REQUEST)}
+
+
+def tenant_handlers(desk: Desk) -> Sequence[ControllerRouterHandler]:
+    """Return what is done with tenants."""
+
+    @get("/tenants", responses=_REFUSALS, summary="List tenants")
+    async def list_tenants(request: Ask) -> TenantList:
+        return TenantList(await desk.tenants(request.user))
+
+    @post(
+        "/tenants",
+        role="admin",
+        responses={**_WITH_400, **_responses(HTTPStatus.CONFLICT)},
+        summary="Make a tenant",
+    )
+    async def add_tenant(request: Ask, data: JSONBody[NewTenant]) -> Tenant:
+        return await desk.add_tenant(request.user, data.id, data.name)
+
+    return [list_tenants, add_tenant]
+
+
+def connection_handlers(desk: Desk, *, public_url: str) -> Sequence[ControllerRouterHandler]:
+    """Return what is done with connections."""
+
+    def link_to(token: str) -> ConnectLink:
+        return ConnectLink(f"{public_url}/v1/connect?link={token}")
+
+    @post(
+        "/connections",
+        role="operator",
+        responses=_WITH_400,
+        summary="Get a link that connects an account",
+    )
+    async def add_connection(request: Ask, data: JSONBody[NewConnection]) -> ConnectLink:
+        return link_to(await desk.link(request.user, data.tenant))
+
+    @get("/connections", responses=_WITH_400, summary="List connections")
+    async def list_connections(
+        request: Ask,
+        tenant: FromQuery[str | None] = None,
+        after: Annotated[str, QueryParameter(max_length=64)] = "",
+        limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 100,
+    ) -> ConnectionPage:
+        found = await desk.connections(request.user, tenant, after, limit)
+        return ConnectionPage(found, found[-1].id if len(found) == limit else None)
+
+    @get("/connections/{connection:str}", responses=_WITH_404, summary="Show a connection")
+    async def show_connection(request: Ask, connection: FromPath[str]) -> ConnectionView:
+        return await desk.connection(request.user, connection)
+
+    @post(
+        "/connections/{connection:str}/reauthorize",
+        role="operator",
+        responses=_WITH_404,
+        summary="Get a link for the same principal to come back",
+    )
+    async def reauthorize(request: Ask, connection: FromPath[str]) -> ConnectLink:
+        return link_to(await desk.reauthorize(request.user, connection))
+
+    @post(
+        "/connections/{connection:str}/revoke",
+        role="operator",
+        responses=_WITH_404,
+        summary="End a connection",
+        status_code=HTTPStatus.ACCEPTED,
+    )
+    async def revoke(request: Ask, connection: FromPath[str]) -> ConnectionView:
+        return await desk.revoke(request.user, connection)
+
+    @put(
+        "/connections/{connection:str}/watched-folders",
+        role="operator",
+        responses=_WITH_400,
+        summary="Choose the folders whose activity is read",
+    )
+    async def watch(
+        request: Ask, connection: FromPath[str], data: JSONBody[WatchedFolders]
+    ) -> ConnectionView:
+        return await desk.watch(request.user, connection, data.folders)
+
+    return [add_connection, list_connections, show_connection, reauthorize, revoke, watch]
+
+
+def behind(gate: Gate, handlers: Sequence[ControllerRouterHandler]) -> Router:
+    """Return handlers that known callers alone reach, under `/v1`."""
+
+    async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
+        # Litestar copies handlers deeply: a function is shared, a method would copy the gate.
+        await gate.guard(connection, handler)
+
+    return Router("/v1", route_handlers=handlers, guards=[guard], security=[{BEARER: []}])

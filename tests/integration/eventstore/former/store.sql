@@ -1,0 +1,65 @@
+-- append_begin: lock the lane, tell known keys, take positions for the others
+select base, dup from eventstore.append_begin($1, $2);
+
+-- advance_heads: compare and write heads; a row for each that moved, else (0, written)
+select ordinal, found_revision from eventstore.advance_heads($1, $2, $3, $4, $5);
+
+-- set_marks: set marks, tell which of them completed a fact
+select ordinal from eventstore.set_marks($1, $2, $3, $4, $5) as ordinal order by ordinal;
+
+-- set_applied: remember applied cursors
+select eventstore.set_applied($1, $2, $3, $4, $5, $6);
+
+-- ensure_month: make the partition of the month that holds an instant
+select eventstore.ensure_month($1);
+
+-- heads: the heads of one kind, by id
+select id, revision, state from eventstore.head
+where tenant = $1 and kind = $2 and id = any ($3);
+
+-- head_ids: the next ids of one kind
+select id from eventstore.head
+where tenant = $1 and kind = $2 and id > $3
+order by id
+limit $4;
+
+-- applied: the applied cursors of a connection
+select tenant, connection, log, partition, cursor, observed_at from eventstore.applied
+where tenant = $1 and connection = $2
+order by log, partition;
+
+-- read: the next events of a lane
+select position, key, tenant, connection, stream, type, occurred_at, data, metadata
+from eventstore.event
+where lane = $1 and position > $2
+order by position
+limit $3;
+
+-- read_selected: the next events of a lane that match what is not empty
+select position, key, tenant, connection, stream, type, occurred_at, data, metadata
+from eventstore.event
+where lane = $1 and position > $2
+  and ($4 = '' or tenant = $4)
+  and ($5 = '' or connection = $5)
+  and ($6 = '' or stream = $6)
+  and (cardinality($7::text[]) = 0 or type = any ($7))
+order by position
+limit $3;
+
+-- last_position: the position of a lane's newest event
+select head from eventstore.lane where id = $1;
+
+-- checkpoint: where a reader stands
+select position from eventstore.checkpoint where name = $1 and lane = $2;
+
+-- save_checkpoint: remember where a reader stands
+select eventstore.save_checkpoint($1, $2, $3);
+
+-- try_lock: take the lock of a name and a lane, if it is free
+select pg_try_advisory_lock($1, $2);
+
+-- unlock: give the lock back
+select pg_advisory_unlock($1, $2);
+
+-- durability: whether a commit waits for the disk
+show synchronous_commit;
