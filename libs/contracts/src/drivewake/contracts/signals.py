@@ -25,12 +25,21 @@ SIGNALS = Codec(Envelope[Signal])
 
 
 def signal_message(
-    *, source: str, tenant: str, connection: str, signal: Signal, traceparent: str | None = None
+    *,
+    source: str,
+    tenant: str,
+    connection: str,
+    signal: Signal,
+    traceparent: str | None = None,
+    id: str = "",  # noqa: A002 - the attribute's name in CloudEvents
 ) -> bytes:
-    """Return a signal ready to publish on `subjects.signal(tenant, connection, signal.log)`."""
+    """Return a signal ready to publish on `subjects.signal(tenant, connection, signal.log)`.
+
+    `id` names this message; a fresh one is made if none is given.
+    """
     return SIGNALS.encode(
         Envelope(
-            id=new_id(),
+            id=id or new_id(),
             source=source,
             type=SIGNAL_TYPE,
             time=signal.requested_at,

@@ -29,6 +29,7 @@ class _Telemetry:
 
     provider: TracerProvider | None = None
     tracer: trace.Tracer = trace.NoOpTracer()
+    recording: bool = False
 
 
 def configure(service: str, otlp_endpoint: str | None = None) -> None:
@@ -44,6 +45,7 @@ def configure(service: str, otlp_endpoint: str | None = None) -> None:
         url = f"{otlp_endpoint.rstrip('/')}/v1/traces"
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=url)))
     _Telemetry.provider = provider
+    _Telemetry.recording = bool(otlp_endpoint)
     _Telemetry.tracer = provider.get_tracer("drivewake")
 
 
@@ -52,7 +54,13 @@ def shutdown() -> None:
     if _Telemetry.provider is not None:
         _Telemetry.provider.shutdown()
     _Telemetry.provider = None
+    _Telemetry.recording = False
     _Telemetry.tracer = trace.NoOpTracer()
+
+
+def recording() -> bool:
+    """Say whether anybody reads the spans: hot paths make none in vain."""
+    return _Telemetry.recording
 
 
 def traceparent() -> str | None:

@@ -74,7 +74,9 @@ async def compose(
         handlers(ingress.answer),
         readiness={"nats": bus.check, "registry": registry_loaded},
     )
-    server = HttpServer(app, settings.http_host, settings.http_port, public=True)
+    server = HttpServer(
+        app, settings.http_host, settings.http_port, public=True, counted_elsewhere=(PATH,)
+    )
     drained = Stop()
 
     async def http(stop: Stop) -> None:

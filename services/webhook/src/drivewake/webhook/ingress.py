@@ -3,13 +3,14 @@
 from http import HTTPStatus
 from typing import Final
 
+from drivewake.runtime import telemetry
 from drivewake.runtime.clock import Clock, SystemClock
 from drivewake.runtime.errors import BusError
 from drivewake.runtime.logging import get_logger
 from drivewake.webhook.commit import GroupCommit, NotCommittedError
 from drivewake.webhook.domain import ANSWERS, Push, judge
 from drivewake.webhook.keeper import Keeper
-from drivewake.webhook.metrics import PUSHES
+from drivewake.webhook.metrics import COUNT_POKE, PUSHES
 from drivewake.webhook.registry import Channels, Heard
 from drivewake.webhook.tokens import Keyring
 
@@ -48,14 +49,19 @@ class Ingress:
                 PUSHES.add(verdict="overload")
                 return HTTPStatus.SERVICE_UNAVAILABLE
             verdict = judge(push, record, self._keys, now, looked_up=True)
-        PUSHES.add(verdict=verdict)
         if verdict != "poke":
+            PUSHES.add(verdict=verdict)
             if verdict == "orphan":
                 self._keeper.orphan(push)
             self._tell(push, verdict)
             return ANSWERS[verdict]
+        COUNT_POKE()
         try:
-            await self._commit.submit(push.subject)
+            if telemetry.recording():
+                with telemetry.continue_trace(None, "push"):
+                    await self._commit.submit(push.subject, telemetry.traceparent())
+            else:
+                await self._commit.submit(push.subject)
         except NotCommittedError:
             PUSHES.add(verdict="overload")
             return HTTPStatus.SERVICE_UNAVAILABLE

@@ -14,6 +14,8 @@ PUSHES: Final = Counter(
         )
     },
 )  # fmt: skip
+COUNT_POKE: Final = PUSHES.adder(verdict="poke")
+"""Counts a genuine push: thousands a second look up no label."""
 SIGNALS: Final = Counter(
     "webhook_signals",
     meaning="Signals handed to the broker, by whether it took them.",
@@ -27,6 +29,9 @@ BATCH_POKES: Final = Histogram(
 )
 COMMIT_DURATION: Final = Histogram(
     "webhook_commit_duration", meaning="Time of one write to the broker."
+)
+POKE_WAIT: Final = Histogram(
+    "webhook_poke_wait", meaning="How long the oldest poke of a write waited until it was durable."
 )
 CHANNELS: Final = Gauge(
     "webhook_channels",
