@@ -160,8 +160,7 @@ async def read_heads(store: PostgresStore, items: Sequence[Item]) -> dict[HeadKe
 async def acknowledge(bus: NatsBus, stages: Stages, batch: Sequence[tuple[int, Delivery]]) -> None:
     """Acknowledge, and write it out."""
     with stages.stage("ack"):
-        for _, delivery in batch:
-            await delivery.ack()
+        await bus.acknowledge([delivery for _, delivery in batch])
         await bus.check()
 
 

@@ -13,13 +13,12 @@ from drivewake.eventstore.postgres import PostgresStore
 from drivewake.normalizer.__main__ import main
 from drivewake.normalizer.adapters import BusGraveyard
 from drivewake.runtime.nats import NatsBus
-from drivewake.runtime.nats_pull import NatsDelivery
 
 STEPS: dict[str, tuple[type[Any], str]] = {
     "read heads": (PostgresStore, "heads"),
     "append": (PostgresStore, "append"),
     "ring": (NatsBus, "ring"),
-    "ack": (NatsDelivery, "ack"),
+    "ack": (NatsBus, "acknowledge"),
     "bury": (BusGraveyard, "bury"),
     "find sightings": (PostgresStore, "head_ids"),
     "relay": (NatsBus, "publish_batch"),

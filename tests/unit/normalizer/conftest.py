@@ -55,7 +55,7 @@ class Harness:
         clock = SystemClock()
         committer = Committer(store, Mint(SECRET), self.bus, clock)
         burial = Burial(BusGraveyard(self.bus), DeadBound(self.rule), clock)
-        return BatchHandler(committer, Sweeper(store, committer), burial, clock)
+        return BatchHandler(committer, Sweeper(store, committer), burial, self.bus, clock)
 
     async def raw(
         self,

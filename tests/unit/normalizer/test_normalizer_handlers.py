@@ -269,7 +269,7 @@ async def test_dead_message_counts_once_however_often_its_burial_is_tried(
     committer = Committer(harness.store, Mint(SECRET), harness.bus, clock)
     bound = DeadBound(DeadRule(window=100, ratio=1.0, in_a_row=3))
     burial = Burial(Closed(harness.bus, refusals=5), bound, clock)
-    handler = BatchHandler(committer, Sweeper(harness.store, committer), burial, clock)
+    handler = BatchHandler(committer, Sweeper(harness.store, committer), burial, harness.bus, clock)
     await harness.publish(subjects.raw(0, "t1", "c1"), b"?")
     for _ in range(5):
         with pytest.raises(BusUnavailableError):

@@ -105,6 +105,17 @@ class Puller(Protocol):
         ...
 
 
+class Acknowledger(Protocol):
+    """Settles what was pulled."""
+
+    async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """Settle many deliveries of this bus at once: their effects are durable.
+
+        As `Delivery.ack`: nobody says whether it arrived, and what did not comes again.
+        """
+        ...
+
+
 class Scheduler(Protocol):
     """Delivers a message later, without anybody waiting for it."""
 
@@ -261,7 +272,7 @@ class Doorbell(Protocol):
         ...
 
 
-class Bus(Publisher, Scheduler, StreamReader, Trimmer, Requester, Doorbell, Protocol):
+class Bus(Publisher, Acknowledger, Scheduler, StreamReader, Trimmer, Requester, Doorbell, Protocol):
     """All of it, as one connection offers it. Code asks for the narrow ports above."""
 
     async def puller(self, consumer: Consumer) -> Puller:

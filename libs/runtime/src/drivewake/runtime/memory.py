@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 from drivewake.contracts.subjects import BUCKETS, CONSUMERS, STREAMS, Bucket, Consumer, Stream
 from drivewake.runtime.bus import (
     MAX_BATCH,
+    Delivery,
     Handler,
     Message,
     Progress,
@@ -82,6 +83,13 @@ class MemoryBus:
         if len(set(ids)) < len(ids) or any(stream.duplicate(m) is not None for m in messages):
             raise ConflictError("the batch holds a duplicate message id")
         return self._core.append(stream, [_traced(message) for message in messages], expected_last)
+
+    # -- Acknowledger --
+
+    async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """Settle many deliveries of this bus at once: their effects are durable."""
+        for delivery in deliveries:
+            await delivery.ack()
 
     # -- Scheduler --
 

@@ -16,6 +16,7 @@ from nats.micro.service import Service as MicroService
 from drivewake.contracts.subjects import Bucket, Consumer, Stream
 from drivewake.runtime.bus import (
     MAX_BATCH,
+    Delivery,
     Handler,
     Message,
     Progress,
@@ -40,7 +41,7 @@ from drivewake.runtime.nats_batch import (
 )
 from drivewake.runtime.nats_dial import CONNECT_TIMEOUT_S, dial
 from drivewake.runtime.nats_link import ACK_TIMEOUT_S, Link
-from drivewake.runtime.nats_pull import NatsPuller, plain_headers
+from drivewake.runtime.nats_pull import NatsDelivery, NatsPuller, acknowledge, plain_headers
 from drivewake.runtime.nats_read import NatsKeyValue, StreamView
 from drivewake.runtime.settings import ServiceSettings
 from drivewake.runtime.telemetry import TRACEPARENT, continue_trace, with_traceparent
@@ -137,6 +138,15 @@ class NatsBus:
                 await self.link.write(pieces)
             subject = self.link.subject(last.subject)
             return self._ack(await self.link.ask(subject, last.data, headers=headers))
+
+    # -- Acknowledger --
+
+    async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """Settle many deliveries of this bus at once: their effects are durable."""
+        own = [each for each in deliveries if isinstance(each, NatsDelivery)]
+        if len(own) < len(deliveries):
+            raise TypeError("deliveries of another bus")
+        await acknowledge(self.link, own)
 
     # -- Scheduler --
 

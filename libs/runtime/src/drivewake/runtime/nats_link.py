@@ -35,6 +35,7 @@ from drivewake.runtime.errors import (
     TooLargeError,
 )
 from drivewake.runtime.logging import get_logger
+from drivewake.runtime.nats_wire import LaneParser
 
 ACK_TIMEOUT_S: Final = 2.0
 """nats-server sends nothing at all when its disk is full or failing: don't wait longer."""
@@ -86,6 +87,10 @@ class Link:
     def __init__(self, client: Client, prefix: str = "") -> None:
         self.client = client
         self.prefix = prefix
+        parser = LaneParser(client)
+        client._ps = parser  # noqa: SLF001 - the library offers no way to give it another
+        self.lanes = parser.lanes
+        """By number of a subscription: who gets its messages at once, past the library."""
         self.generation = 0
         self.wakers: set[asyncio.Event] = set()
         self.refused = asyncio.Event()
@@ -272,16 +277,18 @@ class Link:
         """The broker's limit for a message with its headers."""
         return self.client.max_payload
 
-    async def write(self, commands: bytes) -> None:
+    async def write(self, commands: bytes, *, flush: bool = False) -> None:
         """Write protocol commands as they are; nobody says whether they arrived.
 
-        They reach the socket with the next message at the latest.
+        They reach the socket with the next message at the latest, or now.
         """
         if self.closed:
             raise BusUnavailableError("the connection to the broker is closed")
         cancels = _cancels()
         try:
             await self.client._send_command(commands)  # noqa: SLF001 - there is no other way in
+            if flush:
+                await self.client._flush_pending()  # noqa: SLF001 - same
             _heed(cancels)
         except (Error, OSError) as error:
             raise BusUnavailableError(f"the broker is not reachable: {error}") from error

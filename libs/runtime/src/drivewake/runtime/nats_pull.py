@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error
 
 from drivewake.runtime.errors import BusError, BusUnavailableError
 from drivewake.runtime.nats_link import ACK_TIMEOUT_S, API, Link
+from drivewake.runtime.nats_wire import Pulled
 
 SLICE_S: Final = 5.0
 """Longest wait of one request: a connection that died silently is noticed after it."""
@@ -31,6 +31,9 @@ GLANCE_S: Final = 0.01
 SETTLE_S: Final = 0.05
 """Longest silence between two messages of one answer."""
 
+ACKS_AT_ONCE: Final = 5_000
+"""About half a megabyte of words."""
+
 _V1_TOKENS: Final = 9
 _NO_MESSAGES: Final = "404"
 _EXPIRED: Final = "408"
@@ -38,15 +41,19 @@ _CONFLICT: Final = "409"
 _NO_RESPONDER: Final = "503"
 
 
+async def _nothing(_: object) -> None:
+    """Stand in for the callback that the library wants: messages come over the lane."""
+
+
 class Position:
     """What the reply subject of a delivered message says about it."""
 
     __slots__ = ("consumer_sequence", "deliveries", "pending", "stream_sequence", "time_ns")
 
-    def __init__(self, reply: str) -> None:
+    def __init__(self, reply: bytes) -> None:
         # $JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<ns>.<pending>;
         # the newer form has domain and account before the stream and a token at the end.
-        tokens = reply.split(".")
+        tokens = reply.split(b".")
         at = 4 if len(tokens) == _V1_TOKENS else 6
         self.deliveries = int(tokens[at])
         self.stream_sequence = int(tokens[at + 1])
@@ -74,7 +81,7 @@ class PullInbox:
         self._stream = stream
         self._consumer = consumer
         self._next = f"{API}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
-        self._buffer: deque[Msg] = deque()
+        self._buffer: deque[Pulled] = deque()
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
         self._status: tuple[str, str] | None = None
@@ -86,7 +93,9 @@ class PullInbox:
         """Listen on a fresh inbox."""
         self._inbox = self._link.client.new_inbox()
         self._link.wakers.add(self._wake)
-        self._subscription = await self._link.client.subscribe(f"{self._inbox}.*", cb=self._on)
+        self._subscription = await self._link.client.subscribe(f"{self._inbox}.*", cb=_nothing)
+        # Nothing can have come yet: it must be asked for.
+        self._link.lanes[self._subscription._id] = self._on  # noqa: SLF001 - its number on the wire
 
     async def close(self) -> None:
         """Leave the inbox; what comes to it later is lost and redelivered."""
@@ -94,6 +103,8 @@ class PullInbox:
         subscription, self._subscription = self._subscription, None
         self._buffer.clear()
         self._wake.set()
+        if subscription is not None:
+            self._link.lanes.pop(subscription._id, None)  # noqa: SLF001 - as above
         if subscription is not None and not self._link.closed:
             try:
                 await subscription.unsubscribe()
@@ -101,17 +112,17 @@ class PullInbox:
                 # Closed meanwhile: the inbox is gone with the connection.
                 return
 
-    async def _on(self, message: Msg) -> None:
+    def _on(self, message: Pulled) -> None:
         if message.reply:
             self._buffer.append(message)
         elif message.subject == f"{self._inbox}.{self._number}":
-            headers = message.headers or {}
+            headers = message.headers
             status = headers.get("Status", "")
             if status != "100":
                 self._status = (status, headers.get("Description", ""))
         self._wake.set()
 
-    async def pull(self, most: int, wait_s: float) -> list[Msg]:
+    async def pull(self, most: int, wait_s: float) -> list[Pulled]:
         """Return 1 to `most` messages as soon as some are there, none after `wait_s`.
 
         Raises NotFoundError if the consumer is gone, BusUnavailableError if the broker is.
@@ -128,7 +139,7 @@ class PullInbox:
                 if time.monotonic() >= deadline:
                     return []
 
-    async def _ask(self, most: int, wait_s: float) -> list[Msg]:
+    async def _ask(self, most: int, wait_s: float) -> list[Pulled]:
         """Send one pull request and collect until it is answered in full.
 
         What an earlier request, cancelled meanwhile, brought in is returned first.
@@ -166,7 +177,7 @@ class PullInbox:
             return False
         return True
 
-    def _take(self, most: int) -> list[Msg]:
+    def _take(self, most: int) -> list[Pulled]:
         buffer = self._buffer
         return [buffer.popleft() for _ in range(min(most, len(buffer)))]
 
@@ -191,14 +202,14 @@ class PullInbox:
 class NatsDelivery:
     """A message pulled from a durable consumer."""
 
-    __slots__ = ("_headers", "_link", "_msg", "_position", "_settled")
+    __slots__ = ("_link", "_msg", "_settled", "data")
 
-    def __init__(self, link: Link, msg: Msg) -> None:
+    def __init__(self, link: Link, msg: Pulled) -> None:
         self._link = link
         self._msg = msg
-        self._position = Position(msg.reply)
-        self._headers: Mapping[str, str] | None = None
         self._settled = False
+        self.data = msg.data
+        """Payload."""
 
     @property
     def subject(self) -> str:
@@ -206,31 +217,31 @@ class NatsDelivery:
         return self._link.plain(self._msg.subject)
 
     @property
-    def data(self) -> bytes:
-        """Payload."""
-        return self._msg.data
-
-    @property
     def headers(self) -> Mapping[str, str]:
         """Headers that the sender gave."""
-        if self._headers is None:
-            self._headers = plain_headers(self._msg.headers)
-        return self._headers
+        return plain_headers(self._msg.headers)
 
     @property
     def stream_sequence(self) -> int:
         """Its place in the stream."""
-        return self._position.stream_sequence
+        return Position(self._msg.reply).stream_sequence
 
     @property
     def deliveries(self) -> int:
         """How often it was delivered, this time included."""
-        return self._position.deliveries
+        return Position(self._msg.reply).deliveries
+
+    def acknowledgement(self) -> bytes:
+        """Return the protocol's words that settle this delivery, nothing if it is settled."""
+        if self._settled:
+            return b""
+        self._settled = True
+        return b"PUB %b 4\r\n+ACK\r\n" % self._msg.reply
 
     async def ack(self, *, confirm: bool = False) -> None:
         """Settle: the effect is durable. With `confirm`, wait until the broker knows."""
         if confirm:
-            await self._link.request(self._msg.reply, b"+ACK", timeout_s=ACK_TIMEOUT_S)
+            await self._link.request(self._msg.reply.decode(), b"+ACK", timeout_s=ACK_TIMEOUT_S)
         else:
             await self._tell(b"+ACK")
         self._settled = True
@@ -251,7 +262,14 @@ class NatsDelivery:
 
     async def _tell(self, word: bytes) -> None:
         if not self._settled:
-            await self._link.send(self._msg.reply, word)
+            await self._link.send(self._msg.reply.decode(), word)
+
+
+async def acknowledge(link: Link, deliveries: Sequence[NatsDelivery]) -> None:
+    """Settle many deliveries by one write: 1 µs each, where a publish takes 5."""
+    for begin in range(0, len(deliveries), ACKS_AT_ONCE):
+        words = [each.acknowledgement() for each in deliveries[begin : begin + ACKS_AT_ONCE]]
+        await link.write(b"".join(words), flush=True)
 
 
 class NatsPuller:

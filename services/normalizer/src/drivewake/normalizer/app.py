@@ -107,6 +107,7 @@ async def assemble(service: Service, bus: Bus, store: ConsumerStore, settings: S
         committer,
         Sweeper(store, committer),
         Burial(BusGraveyard(bus), DeadBound(settings.dead_rule()), clock),
+        bus,
         clock,
     )
     consumers = {CONNECTIONS: subjects.NORMALIZER_CONNECTIONS} | dict(

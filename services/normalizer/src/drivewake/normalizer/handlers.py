@@ -27,7 +27,7 @@ from drivewake.normalizer.items import (
     decode_raw,
 )
 from drivewake.normalizer.sweeping import Sweeper
-from drivewake.runtime.bus import Delivery
+from drivewake.runtime.bus import Acknowledger, Delivery
 from drivewake.runtime.clock import Clock
 
 CONNECTIONS: int = -1
@@ -49,11 +49,17 @@ class BatchHandler:
     """
 
     def __init__(
-        self, committer: Committer, sweeper: Sweeper, burial: Burial, clock: Clock
+        self,
+        committer: Committer,
+        sweeper: Sweeper,
+        burial: Burial,
+        acknowledger: Acknowledger,
+        clock: Clock,
     ) -> None:
         self._committer = committer
         self._sweeper = sweeper
         self._burial = burial
+        self._acknowledger = acknowledger
         self._clock = clock
 
     async def handle(self, batch: Sequence[Taken]) -> float:
@@ -89,8 +95,8 @@ class BatchHandler:
                 lost.append(taken.delivery)
             verdicts.append(corpse)
         await self._burial.bury(verdicts)
-        for delivery in lost:
-            await delivery.ack()
+        if lost:
+            await self._acknowledger.acknowledge(lost)
         return queues
 
     async def _settle_plain(self, queues: dict[int, deque[Item]]) -> None:
@@ -100,7 +106,7 @@ class BatchHandler:
             while queue and not _is_special(queue[0]):
                 items.append(queue.popleft())
         await self._commit(items)
-        await _acknowledge(items)
+        await self._acknowledge(items)
 
     async def _settle_special(self, queues: dict[int, deque[Item]]) -> None:
         """Settle the special item that each partition has come to."""
@@ -124,7 +130,7 @@ class BatchHandler:
                     await self._sweeper.end_connection(item)
                 except UndecidableError as error:
                     await self._bury(item, str(error))
-        await _acknowledge(items)
+        await self._acknowledge(items)
 
     async def _commit(self, items: Sequence[Item]) -> list[Item]:
         """Commit items; return those that the store refuses for good, which are buried."""
@@ -135,6 +141,10 @@ class BatchHandler:
             await self._bury(each.item, each.reason)
         metrics.MESSAGES.add(len(items) - len(refused), outcome="decided")
         return [each.item for each in refused]
+
+    async def _acknowledge(self, items: Sequence[Item]) -> None:
+        if items:
+            await self._acknowledger.acknowledge([item.origin.delivery for item in items])
 
     async def _bury(self, item: Item, reason: str) -> None:
         stream = subjects.CONNECTION if isinstance(item, ConnectionItem) else subjects.RAW
@@ -150,8 +160,3 @@ def _is_special(item: Item) -> bool:
     if isinstance(item, ConnectionItem):
         return item.state.status == "revoked"
     return isinstance(item, FactItem)
-
-
-async def _acknowledge(items: Sequence[Item]) -> None:
-    for item in items:
-        await item.origin.delivery.ack()
