@@ -17,7 +17,7 @@ from drivewake.contracts import subjects
 from drivewake.contracts.connections import CONNECTION_TYPE, CONNECTIONS, Connection
 from drivewake.contracts.envelope import Envelope
 from drivewake.contracts.events import Event, encode_event
-from drivewake.contracts.records import LogRecord
+from drivewake.contracts.records import ChannelRecord, LogRecord
 from drivewake.runtime.bus import Message
 from drivewake.runtime.nats import NatsBus, connect
 from drivewake.runtime.provision import provision
@@ -266,3 +266,34 @@ def test_help_teaches(cli: Cli) -> None:
 def test_unknown_verb_is_misuse(cli: Cli) -> None:
     """Exit code 2, as for any wrong use."""
     assert 2 == cli("nonsense").returncode
+
+
+async def test_channels_show_what_needs_attention_first(bus: NatsBus, cli: Cli) -> None:
+    """Refused and silent ones stand above living ones; JSON holds whole records."""
+    bucket = await bus.key_value(subjects.CHANNELS)
+    now = dt.datetime.now(dt.UTC)
+    for number, (status, reason) in enumerate(
+        [("live", ""), ("silent", "no sync message"), ("refused", "push.webhookUrlUnauthorized")]
+    ):
+        record = ChannelRecord(
+            channel=f"channel{number}",
+            tenant="acme",
+            connection="ann",
+            log="log1",
+            created_at=now,
+            expires_at=now + dt.timedelta(days=3),
+            status=status,  # type: ignore[arg-type]
+            reason=reason,
+        )
+        await bucket.put(record.channel, msgspec.json.encode(record), revision=0)
+
+    table = await asyncio.to_thread(cli, "channels")
+    lines = await asyncio.to_thread(cli, "channels", "--status", "silent", "--json")
+
+    found = [table.stdout.index(f"channel{number}") for number in (2, 1, 0)]
+    assert sorted(found) == found, table.stdout
+    assert "push.webhookUrlUnauthorized" in table.stdout
+    assert "1 live, 1 silent, 1 refused" in table.stdout
+    assert ["channel1"] == [
+        msgspec.json.decode(line, type=ChannelRecord).channel for line in lines.stdout.splitlines()
+    ]

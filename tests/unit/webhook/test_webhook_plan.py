@@ -203,6 +203,61 @@ def test_a_channel_without_sync_is_silent_until_it_is_heard() -> None:
     assert "live" == google.records[channel].status
 
 
+def test_a_change_that_no_push_told_makes_a_channel_silent_until_the_next_push() -> None:
+    """What the poller found by itself is evidence; a push afterwards ends the suspicion."""
+    google = Google()
+    google.tend()
+    (channel,) = google.records
+    changed_at = START + dt.timedelta(hours=2)
+    google.now = changed_at + dt.timedelta(minutes=16)
+    google.tend(log=replace(LOG, last_change_at=changed_at))
+    silent = google.records[channel]
+    google.records[channel] = replace(silent, last_message_at=google.now)
+    google.tend(log=replace(LOG, last_change_at=changed_at))
+
+    assert ("silent", "changes came without a push") == (silent.status, silent.reason)
+    assert ("live", "") == (google.records[channel].status, google.records[channel].reason)
+
+
+@pytest.mark.parametrize("late_min", [0, 14])
+def test_a_push_that_is_a_little_late_is_no_silence(late_min: int) -> None:
+    """Google's pushes may take minutes: until then a channel is believed."""
+    google = Google()
+    google.tend()
+    (channel,) = google.records
+    changed_at = START + dt.timedelta(hours=2)
+    google.now = changed_at + dt.timedelta(minutes=late_min)
+    google.tend(log=replace(LOG, last_change_at=changed_at))
+
+    assert "live" == google.records[channel].status
+
+
+def test_a_log_where_nothing_changes_does_not_suspect_its_channel() -> None:
+    """Days without a push are what a quiet log looks like."""
+    google = Google()
+    google.tend()
+    google.now += dt.timedelta(days=3)
+    google.tend(log=replace(LOG, last_change_at=START - dt.timedelta(days=1)))
+
+    assert ["live"] == [record.status for record in google.records.values()]
+
+
+def test_a_silent_channel_gets_a_successor_soon_and_silent_ones_do_not_pile_up() -> None:
+    """An hour is waited, not the rest of the week; of many deaf ones the latest is kept."""
+    google = Google()
+    google.tend()
+    changed = replace(LOG, last_change_at=START + dt.timedelta(hours=1))
+    for _ in range(24 * 60):
+        google.now += dt.timedelta(minutes=1)
+        for channel, record in google.records.items():
+            google.records[channel] = replace(record, synced_at=None)
+        google.tend(log=changed)
+    living = [record for record in google.records.values() if record.status in {"live", "silent"}]
+
+    assert 20 <= google.opened <= 25
+    assert len(living) <= 2
+
+
 def test_a_silent_successor_does_not_replace_a_working_channel() -> None:
     """The old one stays until it expires."""
     google = Google()

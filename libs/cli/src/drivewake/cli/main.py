@@ -9,6 +9,7 @@ import click as plain
 import rich_click as click
 from rich_click import rich_click as look
 
+from drivewake.cli.channels import channels
 from drivewake.cli.events import events
 from drivewake.cli.provision import provision
 from drivewake.cli.session import EXIT_INTERRUPTED, Failure
@@ -16,7 +17,7 @@ from drivewake.cli.status import status
 
 look.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
 GROUP: Final = "drivewake.cli"
-BUILT_IN: Final = {"status": status, "events": events, "provision": provision}
+BUILT_IN: Final = {"channels": channels, "status": status, "events": events, "provision": provision}
 
 
 class Verbs(click.RichGroup):
@@ -66,6 +67,7 @@ its broker by DRIVEWAKE_NATS_PREFIX.
 \b
 drivewake provision        create what the services need at the broker
 drivewake status           one look at everything
+drivewake channels         the push channels, those in trouble first
 drivewake status --check   for scripts: exit code 1 if something is wrong
 drivewake events tail -f   what downstream receives, as it happens
 drivewake events tail -n 5 --type file.renamed --json

@@ -18,9 +18,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     A channel is replaced between `renew_early` and 1.5 times that before it expires (a share
     of its life); the old one stays `overlap_s` more. An opening without an answer is given up
-    after `opening_s`, a live one without its sync message is `silent` after `sync_s`. A
-    refusal waits `backoff_s`, doubled each time up to `max_backoff_s`. Records of ended
-    channels are kept for `keep_s`, at most `keep_most` of a log.
+    after `opening_s`, a live one without its sync message is `silent` after `sync_s`, and one
+    that told nothing within `silence_s` of a change that the poller found by itself. A silent
+    one gets a successor after `deaf_s`. A refusal waits `backoff_s`, doubled each time up to
+    `max_backoff_s`. Records of ended channels are kept for `keep_s`, at most `keep_most` of a
+    log.
     """
 
     lifetime_s: float = 604_800.0
@@ -28,6 +30,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     overlap_s: float = 60.0
     opening_s: float = 120.0
     sync_s: float = 120.0
+    silence_s: float = 900.0
+    deaf_s: float = 3600.0
     backoff_s: float = 30.0
     max_backoff_s: float = 6 * 3600.0
     keep_s: float = 86_400.0
@@ -115,7 +119,7 @@ def plan(
     else:
         actions += [Stop(channel=record.channel, reason=record.reason) for record in stopping]
     if wanted == "open":
-        actions += _tidy(living, now, policy)
+        actions += _tidy(living, log, now, policy)
         if _needs_successor(living, ended, now, policy):
             actions.append(Open(channel=successor_id(subject, channels, now)))
     return Plan(actions=tuple(actions), again_at=_again(living, ended, now, policy, wanted))
@@ -148,7 +152,9 @@ def _end_all(living: Sequence[ChannelRecord], status: Status | None) -> list[Act
     ]
 
 
-def _tidy(living: Sequence[ChannelRecord], now: dt.datetime, policy: Policy) -> list[Action]:
+def _tidy(
+    living: Sequence[ChannelRecord], log: LogRecord | None, now: dt.datetime, policy: Policy
+) -> list[Action]:
     """Stop what a younger channel has replaced, give up and mark what stays silent."""
     actions: list[Action] = []
     live = [record for record in living if record.status in {"live", "silent"}]
@@ -161,9 +167,26 @@ def _tidy(living: Sequence[ChannelRecord], now: dt.datetime, policy: Policy) -> 
             actions.append(Stop(channel=record.channel, reason="replaced"))
         elif record.status == "live" and not heard and age_s >= policy.sync_s:
             actions.append(Mark(channel=record.channel, status="silent", reason="no sync message"))
-        elif record.status == "silent" and heard:
-            actions.append(Mark(channel=record.channel, status="live", reason=""))
+        elif heard and _untold(record, log, now, policy) != (record.status == "silent"):
+            deaf = record.status == "live"
+            reason = "changes came without a push" if deaf else ""
+            status: Literal["silent", "live"] = "silent" if deaf else "live"
+            actions.append(Mark(channel=record.channel, status=status, reason=reason))
     return actions
+
+
+def _untold(record: ChannelRecord, log: LogRecord | None, now: dt.datetime, policy: Policy) -> bool:
+    """Say whether a change was found that the channel should have told of, and did not.
+
+    Quiet logs are no evidence: only a change is. `last_message_at` is written down at most
+    once a minute, far below `silence_s`.
+    """
+    changed_at = log.last_change_at if log is not None else None
+    if changed_at is None or record.status not in {"live", "silent"}:
+        return False
+    told_at = record.last_message_at or record.synced_at or record.created_at
+    silence = _seconds(policy.silence_s)
+    return changed_at - max(told_at, record.created_at) > silence and changed_at + silence < now
 
 
 def _replaces(
@@ -173,7 +196,8 @@ def _replaces(
     later = (younger.created_at, younger.channel) > (older.created_at, older.channel)
     overlapped = younger.created_at + _seconds(policy.overlap_s) <= now
     # One that was never heard of does not replace one that works.
-    return older.status != "opening" and later and overlapped and _heard(younger)
+    better = _heard(younger) or older.status == "silent"
+    return older.status != "opening" and later and overlapped and better
 
 
 def _needs_successor(
@@ -188,7 +212,7 @@ def _needs_successor(
         for record in living
         if record.status != "opening" or record.created_at + given_up > now
     ]
-    if current and (current[-1].status == "opening" or renew_at(current[-1], policy) > now):
+    if current and (current[-1].status == "opening" or successor_due_at(current[-1], policy) > now):
         return False
     return may_open_at(ended, policy) <= now
 
@@ -199,6 +223,14 @@ def renew_at(record: ChannelRecord, policy: Policy) -> dt.datetime:
     spread = int.from_bytes(hashlib.blake2b(record.channel.encode(), digest_size=4).digest())
     share = policy.renew_early * (1 + 0.5 * spread / 0xFFFF_FFFF)
     return record.expires_at - life * min(share, 0.9)
+
+
+def successor_due_at(record: ChannelRecord, policy: Policy) -> dt.datetime:
+    """Return when a channel should get its successor: a silent one does not wait for its end."""
+    if record.status != "silent":
+        return renew_at(record, policy)
+    since = max(record.created_at, record.last_message_at or record.created_at)
+    return min(since + _seconds(policy.deaf_s), renew_at(record, policy))
 
 
 def may_open_at(ended: Sequence[ChannelRecord], policy: Policy) -> dt.datetime:
@@ -238,7 +270,7 @@ def _again(
         waits = (policy.opening_s, policy.sync_s, policy.overlap_s)
         instants += [record.created_at + _seconds(wait_s) for wait_s in waits]
         if record.status != "opening":
-            instants.append(renew_at(record, policy))
+            instants.append(successor_due_at(record, policy))
     if wanted == "open":
         instants.append(may_open_at(ended, policy))
     return min((instant for instant in instants if instant > now), default=None)
