@@ -30,11 +30,12 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ActivityObject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A file, folder, shared drive or comment as an activity names it.
 
-    `id` is that of the Drive API: of a comment it is its file's, and `comment` the comment's.
+    `id` is that of the Drive API: of a comment it is its file's, and `comment` the comment's;
+    of what this version does not know (`other`) it is empty.
     `title` is right after the action; `drive` is the shared drive that it is in.
     """
 
-    kind: Literal["file", "folder", "drive", "comment"]
+    kind: Literal["file", "folder", "drive", "comment", "other"]
     id: str
     title: str | None = None
     mime_type: str | None = None

@@ -6,6 +6,8 @@
 import datetime as dt
 from typing import Any, Literal
 
+import msgspec
+
 from drivewake.contracts.event_base import EventStruct, Person
 
 
@@ -71,11 +73,15 @@ class CommentDeleted(_Remark, frozen=True, kw_only=True, tag="comment.deleted"):
 
 
 class SharedDriveJoined(EventStruct, frozen=True, kw_only=True, tag="shared_drive.joined"):
-    """The connection of this event is a member of a shared drive; `epoch` counts how often."""
+    """The connection of this event is a member of a shared drive; `epoch` counts how often.
+
+    `fields` are those of the drive at that time, under Google's names.
+    """
 
     drive: str
     epoch: int
     name: str
+    fields: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class SharedDriveChanged(EventStruct, frozen=True, kw_only=True, tag="shared_drive.changed"):

@@ -11,10 +11,11 @@ from drivewake.contracts import subjects
 from drivewake.eventstore.errors import ErasedError, HeadMovedError, PoisonError
 from drivewake.eventstore.store import Appended, Head, lane_of
 from drivewake.normalizer import metrics
-from drivewake.normalizer.decisions import Decisions, HeadKey, heads_of
+from drivewake.normalizer.decisions import Decisions, heads_of
 from drivewake.normalizer.errors import ContendedError, UndecidableError
 from drivewake.normalizer.items import Item
 from drivewake.normalizer.minting import Mint
+from drivewake.normalizer.part_decisions import HeadKey
 from drivewake.normalizer.ports import Store
 from drivewake.runtime.bus import Doorbell
 from drivewake.runtime.clock import Clock

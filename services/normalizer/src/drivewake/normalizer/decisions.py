@@ -22,15 +22,21 @@ from drivewake.normalizer.domain.head import EMPTY, Head, decode_head, encode_he
 from drivewake.normalizer.domain.identity import parts_of
 from drivewake.normalizer.domain.logs import BEGINNINGS, decide_fact, fact_id
 from drivewake.normalizer.domain.observation import Ended, Observation, Seen, microseconds
+from drivewake.normalizer.domain.parts import head_of
 from drivewake.normalizer.errors import UndecidableError
-from drivewake.normalizer.items import ConnectionItem, FactItem, FileItem, Item, Origin
+from drivewake.normalizer.items import (
+    ConnectionItem,
+    FactItem,
+    FileItem,
+    Item,
+    Origin,
+    PartItem,
+)
 from drivewake.normalizer.minting import Mint
+from drivewake.normalizer.part_decisions import HeadKey, PartDecisions
 
 FILE: Final = "file"
 CONNECTION: Final = "connection"
-
-HeadKey = tuple[str, str, str]
-"""Tenant, kind, id."""
 
 
 def sighting_kind(connection: str, partition: int) -> str:
@@ -45,7 +51,9 @@ def heads_of(items: Iterable[Item]) -> dict[tuple[str, str], set[str]]:
         origin = item.origin
         if isinstance(item, FileItem):
             wanted.setdefault((origin.tenant, FILE), set()).add(item.file)
-        if isinstance(item, FileItem | ConnectionItem):
+        if isinstance(item, PartItem) and (head := head_of(item.part)) is not None:
+            wanted.setdefault((origin.tenant, head[0]), set()).add(head[1])
+        if isinstance(item, FileItem | ConnectionItem | PartItem):
             wanted.setdefault((origin.tenant, CONNECTION), set()).add(origin.connection)
     return wanted
 
@@ -72,6 +80,7 @@ class Decisions:
         self._known = heads
         self._files: dict[HeadKey, _Slot] = {}
         self._connections: dict[HeadKey, ConnectionHead] = {}
+        self._parts = PartDecisions(mint, heads)
         self._events: list[NewEvent] = []
         self._first_seen: dict[HeadKey, None] = {}
         self._marks: list[Mark] = []
@@ -82,6 +91,8 @@ class Decisions:
         """Decide one item on top of those before it."""
         if isinstance(item, FileItem):
             self._add_file(item)
+        elif isinstance(item, PartItem):
+            self._add_part(item)
         elif isinstance(item, ConnectionItem):
             self._add_connection(item)
         elif isinstance(item, FactItem):
@@ -91,7 +102,12 @@ class Decisions:
         """Return what is to be written."""
         return Batch(
             events=self._events,
-            heads=[*self._file_writes(), *self._connection_writes(), *self._index_writes()],
+            heads=[
+                *self._file_writes(),
+                *self._parts.writes(),
+                *self._connection_writes(),
+                *self._index_writes(),
+            ],
             marks=self._marks,
             applied=list(self._applied.values()),
             lane=lane,
@@ -130,13 +146,15 @@ class Decisions:
 
     def _with_end(self, origin: Origin, observation: Observation) -> tuple[Observation, ...]:
         """Let what a revoked connection still tells end at once."""
-        if not isinstance(observation, Seen):
+        if not isinstance(observation, Seen) or (since := self._ended(origin)) is None:
             return (observation,)
-        connection = self._connection((origin.tenant, CONNECTION, origin.connection))
-        if connection is None or connection.status != "revoked":
-            return (observation,)
-        at = max(connection.since, observation.at)
+        at = max(since, observation.at)
         return (observation, Ended(connection=origin.connection, at=at))
+
+    def _ended(self, origin: Origin) -> int | None:
+        """Return since when (µs) the connection is revoked, None if it is not."""
+        connection = self._connection((origin.tenant, CONNECTION, origin.connection))
+        return connection.since if connection and connection.status == "revoked" else None
 
     def _file_event(self, item: FileItem, before: Head, after: Head, data: EventData) -> NewEvent:
         origin = item.origin
@@ -175,6 +193,13 @@ class Decisions:
     def _index_writes(self) -> Iterable[HeadWrite]:
         for tenant, kind, id_ in self._first_seen:
             yield HeadWrite(tenant=tenant, kind=kind, id=id_, expected=ANY, state=b"")
+
+    def _add_part(self, item: PartItem) -> None:
+        minted = self._parts.add(item, self._ended(item.origin))
+        self._events += minted
+        self.causes |= {event.key: item for event in minted}
+        if item.cursor:
+            self._apply(item.origin, item.cursor)
 
     # -- Connections --
 

@@ -1,13 +1,13 @@
 """Handles one batch: decode, decide, append in one transaction, acknowledge.
 
 A batch holds what several partitions have ready. Within a partition order is kept: what
-concerns a whole log (or ends a connection) is settled after all that stands before it, and
-before all that stands behind it.
+concerns a whole log (or ends a connection or a membership) is settled after all that stands
+before it, and before all that stands behind it.
 """
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -15,18 +15,16 @@ from drivewake.contracts import subjects
 from drivewake.normalizer import metrics
 from drivewake.normalizer.burial import Burial, Corpse
 from drivewake.normalizer.committing import Committer
-from drivewake.normalizer.domain.logs import SWEEPING
 from drivewake.normalizer.errors import UndecidableError
 from drivewake.normalizer.items import (
     ConnectionItem,
     FactItem,
-    IgnoredItem,
     Item,
     UndecidedError,
     decode_connection,
     decode_raw,
 )
-from drivewake.normalizer.sweeping import Sweeper
+from drivewake.normalizer.sweeping import Sweeper, leaves_drive
 from drivewake.runtime.bus import Acknowledger, Delivery
 from drivewake.runtime.clock import Clock
 
@@ -109,34 +107,34 @@ class BatchHandler:
         await self._acknowledge(items)
 
     async def _settle_special(self, queues: dict[int, deque[Item]]) -> None:
-        """Settle the special item that each partition has come to."""
+        """Settle the special item that each partition has come to, with all that it ends."""
         items: list[Item] = []
         for queue in queues.values():
             if not queue:
                 continue
             item = queue.popleft()
-            try:
-                if isinstance(item, FactItem) and item.fact.fact == SWEEPING:
-                    await self._sweeper.settle_snapshot(item)
-            except UndecidableError as error:
-                await self._bury(item, str(error))
-                await item.origin.delivery.ack()
-            else:
+            if await self._swept(item, self._sweeper.before):
                 items.append(item)
+            else:
+                await item.origin.delivery.ack()
         buried = {id(item) for item in await self._commit(items)}
         for item in items:
-            if isinstance(item, ConnectionItem) and id(item) not in buried:
-                try:
-                    await self._sweeper.end_connection(item)
-                except UndecidableError as error:
-                    await self._bury(item, str(error))
+            if id(item) not in buried:
+                await self._swept(item, self._sweeper.after)
         await self._acknowledge(items)
+
+    async def _swept(self, item: Item, sweep: Callable[[Item], Awaitable[None]]) -> bool:
+        """Sweep; bury the item and return False if that cannot be told."""
+        try:
+            await sweep(item)
+        except UndecidableError as error:
+            await self._bury(item, str(error))
+            return False
+        return True
 
     async def _commit(self, items: Sequence[Item]) -> list[Item]:
         """Commit items; return those that the store refuses for good, which are buried."""
-        refused = await self._committer.commit(
-            [item for item in items if not isinstance(item, IgnoredItem)]
-        )
+        refused = await self._committer.commit(items)
         for each in refused:
             await self._bury(each.item, each.reason)
         metrics.MESSAGES.add(len(items) - len(refused), outcome="decided")
@@ -159,4 +157,4 @@ def _corpse(taken: Taken, error: UndecidableError) -> Corpse:
 def _is_special(item: Item) -> bool:
     if isinstance(item, ConnectionItem):
         return item.state.status == "revoked"
-    return isinstance(item, FactItem)
+    return isinstance(item, FactItem) or leaves_drive(item)

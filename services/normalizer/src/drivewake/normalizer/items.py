@@ -10,10 +10,12 @@ from drivewake.contracts.connections import CONNECTIONS, Connection
 from drivewake.contracts.envelope import Envelope, InvalidMessageError
 from drivewake.contracts.ids import InvalidIdError, checked
 from drivewake.contracts.raw import RAWS, LogFact, Raw
+from drivewake.normalizer.domain.audience import acl_of
 from drivewake.normalizer.domain.google import (
     InvalidResourceError,
     decode_change,
     decode_file,
+    decode_permissions,
     is_id,
 )
 from drivewake.normalizer.domain.logs import InvalidFactError, fact_id
@@ -22,10 +24,13 @@ from drivewake.normalizer.domain.observation import (
     Gone,
     Observation,
     Seen,
+    Shared,
     file_state,
     microseconds,
 )
+from drivewake.normalizer.domain.parts import Part
 from drivewake.normalizer.errors import UndecidableError
+from drivewake.normalizer.readings import read_drive_change, read_part
 from drivewake.runtime.bus import Delivery
 
 MAX_AHEAD: Final = dt.timedelta(hours=26)
@@ -61,6 +66,17 @@ class FileItem(msgspec.Struct, frozen=True):
     cursor: str = ""
 
 
+class PartItem(msgspec.Struct, frozen=True):
+    """An observation of what hangs on a file, of a shared drive, or of what somebody did.
+
+    `cursor` as of a FileItem.
+    """
+
+    origin: Origin
+    part: Part
+    cursor: str = ""
+
+
 class FactItem(msgspec.Struct, frozen=True):
     """A fact of a whole log, as one partition hears it."""
 
@@ -75,14 +91,7 @@ class ConnectionItem(msgspec.Struct, frozen=True):
     state: Connection
 
 
-class IgnoredItem(msgspec.Struct, frozen=True):
-    """A message that is sound and of which nothing is told."""
-
-    origin: Origin
-    reason: str
-
-
-Item = FileItem | FactItem | ConnectionItem | IgnoredItem
+Item = FileItem | PartItem | FactItem | ConnectionItem
 
 
 class UndecidedError(UndecidableError):
@@ -109,15 +118,26 @@ def decode_raw(delivery: Delivery, partition: int, now: dt.datetime) -> Item:
     origin = msgspec.structs.replace(origin, partition=partition)
     if raw.observed_at.tzinfo is None or raw.observed_at - now > MAX_AHEAD:
         raise UndecidableError("observed_at is not an instant, or lies in the future")
+    try:
+        return _item(origin, raw)
+    except InvalidResourceError as error:
+        raise UndecidableError(str(error)) from error
+
+
+def _item(origin: Origin, raw: Raw) -> Item:
     match raw.source:
         case "changes":
             return _change(origin, raw)
-        case "snapshot":
+        case "snapshot" | "file":
             return _listed(origin, raw)
+        case "permissions":
+            return _shared(origin, raw)
         case "log":
             return _fact(origin, raw)
-        case _:
-            raise UndecidableError(f"raws of source {raw.source} are not decided by this version")
+        case "drive" | "revisions" | "comments":
+            return PartItem(origin, read_part(raw, origin.tenant, origin.connection))
+        case "activity":
+            return PartItem(origin, read_part(raw, origin.tenant, origin.connection), raw.cursor)
 
 
 def decode_connection(delivery: Delivery) -> ConnectionItem:
@@ -152,13 +172,11 @@ def _origin(
 def _change(origin: Origin, raw: Raw) -> Item:
     at = microseconds(raw.observed_at)
     connection, log = origin.connection, origin.log
-    try:
-        change = decode_change(raw.body)
-    except InvalidResourceError as error:
-        raise UndecidableError(str(error)) from error
+    change = decode_change(raw.body)
+    if change.change_type == "drive":
+        return PartItem(origin, read_drive_change(raw), raw.cursor)
     if change.change_type != "file":
-        # The shared drive's own log tells its files; of the drive itself nothing is told yet.
-        return IgnoredItem(origin, "not_a_file")
+        raise UndecidableError("the change is neither of a file nor of a shared drive")
     if change.file_id != raw.item:
         raise UndecidableError("the change is of another file than its raw says")
     occurred_at = change.time if change.time is not None and change.time.tzinfo else None
@@ -188,6 +206,19 @@ def _listed(origin: Origin, raw: Raw) -> Item:
     seen = Seen(connection=connection, log=log, at=at, file=state, snapshot=raw.snapshot)
     # A listing's page token says nothing of where the log's changes may be resumed.
     return FileItem(origin, raw.item, seen)
+
+
+def _shared(origin: Origin, raw: Raw) -> Item:
+    if not is_id(raw.item):
+        raise UndecidableError("the item is no id")
+    shared = Shared(
+        connection=origin.connection,
+        log=origin.log,
+        at=microseconds(raw.observed_at),
+        version=raw.version,
+        acl=acl_of(decode_permissions(raw.body)),
+    )
+    return FileItem(origin, raw.item, shared)
 
 
 def _fact(origin: Origin, raw: Raw) -> Item:

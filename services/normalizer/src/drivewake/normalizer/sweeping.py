@@ -1,6 +1,10 @@
-"""Ends the sightings that a complete snapshot did not list, or that a connection took with it."""
+"""Ends the sightings that a complete snapshot did not list, or that somebody took with it.
 
-from typing import Final
+A connection takes all its sightings and memberships with it, leaving a shared drive those of
+its files.
+"""
+
+from typing import Final, TypeGuard
 
 import msgspec
 
@@ -10,12 +14,23 @@ from drivewake.normalizer import metrics
 from drivewake.normalizer.committing import Committer
 from drivewake.normalizer.decisions import CONNECTION, sighting_kind
 from drivewake.normalizer.domain.connections import decode_connection_head
-from drivewake.normalizer.domain.observation import Absent, Ended, Observation, microseconds
+from drivewake.normalizer.domain.logs import SWEEPING
+from drivewake.normalizer.domain.observation import Absent, Ended, Left, Observation, microseconds
+from drivewake.normalizer.domain.parts import DrivePart
+from drivewake.normalizer.domain.shared_drives import DriveLost
 from drivewake.normalizer.errors import UndecidableError
-from drivewake.normalizer.items import ConnectionItem, FactItem, FileItem, Origin
+from drivewake.normalizer.items import ConnectionItem, FactItem, FileItem, Item, Origin, PartItem
+from drivewake.normalizer.part_decisions import membership_kind
 from drivewake.normalizer.ports import Store
 
 CHUNK_FILES: Final = 1000
+
+
+def leaves_drive(item: Item) -> TypeGuard[PartItem]:
+    """Say whether an item ends a membership of a shared drive."""
+    if not isinstance(item, PartItem) or not isinstance(item.part, DrivePart):
+        return False
+    return isinstance(item.part.observation, DriveLost)
 
 
 class Sweeper:
@@ -29,6 +44,18 @@ class Sweeper:
     def __init__(self, store: Store, committer: Committer) -> None:
         self._store = store
         self._committer = committer
+
+    async def before(self, item: Item) -> None:
+        """Do what must be durable before the item's own event is told."""
+        if isinstance(item, FactItem) and item.fact.fact == SWEEPING:
+            await self.settle_snapshot(item)
+
+    async def after(self, item: Item) -> None:
+        """Do what follows from the item's own event."""
+        if isinstance(item, ConnectionItem):
+            await self.end_connection(item)
+        elif leaves_drive(item):
+            await self.leave_drive(item)
 
     async def settle_snapshot(self, item: FactItem) -> None:
         """End what the snapshot's log showed before it began, and not since, in a partition."""
@@ -54,17 +81,37 @@ class Sweeper:
         ended = Ended(connection=origin.connection, at=microseconds(item.state.since))
         for partition in range(PARTITIONS):
             await self._sweep(origin, partition, ended)
+        await self._end_memberships(origin, ended.at)
+
+    async def leave_drive(self, item: PartItem) -> None:
+        """End what a connection saw of a shared drive until it left."""
+        part = item.part
+        if isinstance(part, DrivePart):
+            left = Left(connection=item.origin.connection, drive=part.drive, at=part.observation.at)
+            for partition in range(PARTITIONS):
+                await self._sweep(item.origin, partition, left)
+
+    async def _end_memberships(self, origin: Origin, at: int) -> None:
+        lost = DriveLost(at=at, cause="connection_ended")
+        kind, after = membership_kind(origin.connection), ""
+        while drives := await self._store.head_ids(origin.tenant, kind, after, CHUNK_FILES):
+            await self._settle(
+                origin, [PartItem(origin, DrivePart(drive, lost)) for drive in drives]
+            )
+            after = drives[-1]
 
     async def _sweep(self, origin: Origin, partition: int, observation: Observation) -> None:
         kind, after = sighting_kind(origin.connection, partition), ""
         while files := await self._store.head_ids(origin.tenant, kind, after, CHUNK_FILES):
-            items = [FileItem(origin, file, observation) for file in files]
-            refused = await self._committer.commit(items)
-            if refused:
-                raise UndecidableError(f"a sighting cannot be ended: {refused[0].reason}")
-            metrics.SWEPT.add(len(files))
+            await self._settle(origin, [FileItem(origin, file, observation) for file in files])
             after = files[-1]
-            await origin.delivery.in_progress()
+
+    async def _settle(self, origin: Origin, items: list[Item]) -> None:
+        refused = await self._committer.commit(items)
+        if refused:
+            raise UndecidableError(f"what ended cannot be told: {refused[0].reason}")
+        metrics.SWEPT.add(len(items))
+        await origin.delivery.in_progress()
 
 
 def _revision(stored: Head) -> int:

@@ -17,6 +17,7 @@ def acl_of(permissions: Iterable[google.Permission]) -> Acl:
 
 def _canonical(permission: google.Permission) -> Permission:
     details = permission.permission_details
+    sources = {detail.inherited_from for detail in details if detail.inherited_from}
     return Permission(
         id=permission.id,
         kind=permission.type,
@@ -25,6 +26,7 @@ def _canonical(permission: google.Permission) -> Permission:
         domain=permission.domain,
         discoverable=permission.allow_file_discovery,
         inherited=bool(details) and all(detail.inherited for detail in details),
+        inherited_from=tuple(sorted(sources)),
         expires_at=permission.expiration_time,
     )
 
@@ -54,6 +56,7 @@ def _parts(permission: Permission) -> tuple[Part, ...]:
         permission.domain,
         permission.discoverable,
         permission.inherited,
+        permission.inherited_from,
         permission.expires_at,
     )
 

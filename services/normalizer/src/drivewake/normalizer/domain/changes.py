@@ -33,8 +33,8 @@ _replace = msgspec.structs.replace
 Events = tuple[EventData, ...]
 
 
-def discovery(file: FileState) -> Events:
-    """Return the events of a file that nobody has seen before."""
+def discovery(file: FileState, acl: Acl | None) -> Events:
+    """Return the events of a file that nobody has seen before; `acl` None: not known."""
     ref = FileRef(
         id=file.id,
         name=file.name,
@@ -51,7 +51,7 @@ def discovery(file: FileState) -> Events:
         trashed=file.trashed,
         metadata=file.metadata,
     )
-    return (discovered, *_acl_changes(None, file.acl, ref))
+    return (discovered, *acl_changes(None, acl, ref))
 
 
 def changes(head: Head, known: Known, seen: Seen, *, again: bool = False) -> Events:
@@ -101,7 +101,7 @@ def _difference(known: Known, now: Known, learned: Metadata, *, again: bool) -> 
         *_place_changes(known, now),
         *_metadata_changes(known, now, learned),
         *_trash_changes(now, was=known.trashed and not again),
-        *_acl_changes(known.acl, now.acl, ref),
+        *acl_changes(known.acl, now.acl, ref),
     )
 
 
@@ -159,7 +159,7 @@ def _trash_changes(now: Known, *, was: bool) -> Events:
     return (FileTrashed(file=now.file) if now.trashed else FileRestored(file=now.file),)
 
 
-def _acl_changes(before: Acl | None, after: Acl | None, ref: FileRef) -> Events:
+def acl_changes(before: Acl | None, after: Acl | None, ref: FileRef) -> Events:
     """Tell the ACL's difference; before it was first read it counts as private and empty."""
     if after is None or (before or ()) == after:
         return ()

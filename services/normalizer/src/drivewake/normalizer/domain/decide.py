@@ -11,11 +11,14 @@ The rules:
   with the file as it is after the observation.
 - A sighting follows its connection's latest word, by when it was observed. Its first begins
   it, `removed` or a complete snapshot without the file ends it, and so does the end of the
-  connection, whatever its clock says. The last one's end removes the file; being seen again
-  restores it (and trashes it again, if it lies in the trash).
+  connection, whatever its clock says; leaving a shared drive ends those of its files. The
+  last one's end removes the file; being seen again restores it (and trashes it again, if it
+  lies in the trash).
 - What a connection saw before its sighting ended, but arrives after, still tells the file's
   state. If it is the first that is ever heard of the sighting, the sighting is told whole:
   gained, and lost again.
+- An ACL that was asked for by itself counts like one that came with the file, at the version
+  that was known then. Read before the file was first seen, it waits for that.
 - What was not known and is learned without a change (parents, hashes, by a viewer who may
   read them) is told by `file.metadata_changed`, without a `before`.
 """
@@ -26,13 +29,23 @@ from typing import Literal
 import msgspec
 
 from drivewake.contracts.events import FileRef, FileRemoved, SightingGained, SightingLost
-from drivewake.normalizer.domain.changes import Events, changes, discovery
+from drivewake.normalizer.domain.audience import Acl
+from drivewake.normalizer.domain.changes import Events, acl_changes, changes, discovery
 from drivewake.normalizer.domain.head import Freshness, Head, Known, Sighting, Witness, evolve
-from drivewake.normalizer.domain.observation import Absent, Ended, Glimpsed, Gone, Observation, Seen
+from drivewake.normalizer.domain.observation import (
+    Absent,
+    Ended,
+    Glimpsed,
+    Gone,
+    Left,
+    Observation,
+    Seen,
+    Shared,
+)
 
 _replace = msgspec.structs.replace
 
-Cause = Literal["removed", "absent_in_snapshot", "connection_ended"]
+Cause = Literal["removed", "absent_in_snapshot", "connection_ended", "shared_drive_left"]
 
 
 def step(head: Head, observation: Observation) -> tuple[Events, Head]:
@@ -48,10 +61,10 @@ def decide(head: Head, observation: Observation) -> Events:
             return _on_seen(head, observation)
         case Glimpsed():
             return ()
-        case Gone():
-            return _ending(head, observation.connection, observation.at, "removed")
-        case Ended():
-            return _on_ended(head, observation)
+        case Shared():
+            return _on_shared(head, observation)
+        case Gone() | Ended() | Left():
+            return _on_end(head, observation)
         case Absent():
             return _on_absent(head, observation)
 
@@ -63,7 +76,11 @@ def settle(head: Head, observation: Observation) -> Head:
             return _renewed(_freshened(head, observation), observation)
         case Glimpsed():
             return _renewed(head, observation)
-        case Gone() | Ended():
+        case Shared():
+            return _settle_shared(head, observation)
+        case Left() if not _lies_in(head, observation.drive):
+            return head
+        case Gone() | Ended() | Left():
             return _settle_end(head, observation.connection, observation.at)
         case Absent():
             return _settle_absent(head, observation)
@@ -109,11 +126,22 @@ def _ending(head: Head, connection: str, at: int, cause: Cause) -> Events:
     return (lost, FileRemoved(file=_current(known, head.core), cause="last_sighting_ended"))
 
 
-def _on_ended(head: Head, ended: Ended) -> Events:
-    """End the sighting whenever it was renewed: the clocks of auth and the poller may differ."""
-    sighting = head.sightings.get(ended.connection)
-    at = ended.at if sighting is None else max(ended.at, sighting.at)
-    return _ending(head, ended.connection, at, "connection_ended")
+def _on_end(head: Head, end: Gone | Ended | Left) -> Events:
+    match end:
+        case Gone():
+            return _ending(head, end.connection, end.at, "removed")
+        case Left():
+            within = _lies_in(head, end.drive)
+            return _ending(head, end.connection, end.at, "shared_drive_left") if within else ()
+        case Ended():
+            # Whenever it was renewed: the clocks of auth and the poller may differ.
+            sighting = head.sightings.get(end.connection)
+            at = end.at if sighting is None else max(end.at, sighting.at)
+            return _ending(head, end.connection, at, "connection_ended")
+
+
+def _lies_in(head: Head, drive: str) -> bool:
+    return head.known is not None and head.known.file.drive == drive
 
 
 def _on_absent(head: Head, absent: Absent) -> Events:
@@ -137,8 +165,21 @@ def _is_stale(witness: Witness | None, absent: Absent) -> bool:
 
 def _changes(head: Head, seen: Seen, *, again: bool = False) -> Events:
     if head.known is None:
-        return discovery(seen.file)
+        return discovery(seen.file, _first_acl(head, seen))
     return changes(head, head.known, seen, again=again)
+
+
+def _first_acl(head: Head, seen: Seen) -> Acl | None:
+    """Return the freshest ACL of a file at its discovery: it may have been read before."""
+    told = seen.file.acl
+    return told if told is not None and (seen.file.version, seen.at) > head.acl else head.early_acl
+
+
+def _on_shared(head: Head, shared: Shared) -> Events:
+    known = head.known
+    if known is None or (shared.version, shared.at) <= head.acl:
+        return ()
+    return acl_changes(known.acl, shared.acl, _current(known, head.core))
 
 
 def _current(known: Known, core: Freshness) -> FileRef:
@@ -153,11 +194,20 @@ def _freshened(head: Head, seen: Seen) -> Head:
     file, fresh = seen.file, (seen.file.version, seen.at)
     return _replace(
         head,
+        early_acl=None,
         core=max(head.core, fresh),
         parents=max(head.parents, fresh) if file.parents is not None else head.parents,
         content=max(head.content, fresh) if file.content is not None else head.content,
         acl=max(head.acl, fresh) if file.acl is not None else head.acl,
     )
+
+
+def _settle_shared(head: Head, shared: Shared) -> Head:
+    """Remember how fresh the ACL is; before the file is discovered, the ACL itself too."""
+    fresh = (shared.version, shared.at)
+    if fresh <= head.acl:
+        return head
+    return _replace(head, acl=fresh, early_acl=shared.acl if head.known is None else None)
 
 
 def _renewed(head: Head, seen: Seen | Glimpsed) -> Head:

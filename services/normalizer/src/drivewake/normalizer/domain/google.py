@@ -16,11 +16,11 @@ Id = Annotated[str, msgspec.Meta(pattern="^[!-~]{1,256}$")]
 """An opaque id of Google's: printable ASCII; ours in keys of heads, so bounded."""
 
 
-class _Resource(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class Resource(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Base: Google's names are camel case; what is absent is None."""
 
 
-class User(_Resource, frozen=True):
+class User(Resource, frozen=True):
     """A person, without `me` (depends on the viewer) and `photoLink` (lives for minutes)."""
 
     permission_id: str | None = None
@@ -28,14 +28,14 @@ class User(_Resource, frozen=True):
     email_address: str | None = None
 
 
-class ShortcutDetails(_Resource, frozen=True):
+class ShortcutDetails(Resource, frozen=True):
     """What a shortcut points to, without its resource key: that opens the target."""
 
     target_id: str | None = None
     target_mime_type: str | None = None
 
 
-class ContentRestriction(_Resource, frozen=True):
+class ContentRestriction(Resource, frozen=True):
     """Why the content is read-only."""
 
     read_only: bool | None = None
@@ -47,39 +47,40 @@ class ContentRestriction(_Resource, frozen=True):
     restricting_user: User | None = None
 
 
-class DownloadRestriction(_Resource, frozen=True):
+class DownloadRestriction(Resource, frozen=True):
     """Who may not download."""
 
     restricted_for_readers: bool | None = None
     restricted_for_writers: bool | None = None
 
 
-class DownloadRestrictions(_Resource, frozen=True):
+class DownloadRestrictions(Resource, frozen=True):
     """The file's own restriction; the effective one depends on its drive and on rules."""
 
     item_download_restriction: DownloadRestriction | None = None
 
 
-class LinkShare(_Resource, frozen=True):
+class LinkShare(Resource, frozen=True):
     """Whether links must carry a resource key."""
 
     security_update_eligible: bool | None = None
     security_update_enabled: bool | None = None
 
 
-class ClientEncryption(_Resource, frozen=True):
+class ClientEncryption(Resource, frozen=True):
     """Whether the content is encrypted by its owner; how, is nobody's business here."""
 
     encryption_state: str | None = None
 
 
-class PermissionDetail(_Resource, frozen=True):
+class PermissionDetail(Resource, frozen=True):
     """One reason for a permission in a shared drive."""
 
     inherited: bool = False
+    inherited_from: str | None = None
 
 
-class Permission(_Resource, frozen=True):
+class Permission(Resource, frozen=True):
     """One entry of an ACL."""
 
     id: str
@@ -92,7 +93,7 @@ class Permission(_Resource, frozen=True):
     permission_details: tuple[PermissionDetail, ...] = ()
 
 
-class File(_Resource, frozen=True):
+class File(Resource, frozen=True):
     """A file. `version` and `name` are always there if they were asked for."""
 
     id: Id
@@ -127,7 +128,7 @@ class File(_Resource, frozen=True):
     writers_can_share: bool | None = None
 
 
-class Change(_Resource, frozen=True):
+class Change(Resource, frozen=True):
     """One entry of a change log; `file` is absent when `removed`, mostly."""
 
     change_type: str = "file"
@@ -137,7 +138,14 @@ class Change(_Resource, frozen=True):
     file: File | None = None
 
 
+class PermissionList(Resource, frozen=True):
+    """The whole ACL of a file, joined over its pages."""
+
+    permissions: tuple[Permission, ...]
+
+
 _file = msgspec.json.Decoder(File, strict=False)
+_permissions = msgspec.json.Decoder(PermissionList, strict=False)
 _change = msgspec.json.Decoder(Change, strict=False)
 
 
@@ -155,16 +163,24 @@ class InvalidResourceError(ValueError):
 
 def decode_file(body: msgspec.Raw) -> File:
     """Return the File resource in `body`; raise InvalidResourceError."""
-    return _decode(_file, body)
+    return decode(_file, body)
 
 
 def decode_change(body: msgspec.Raw) -> Change:
     """Return the Change resource in `body`; raise InvalidResourceError."""
-    return _decode(_change, body)
+    return decode(_change, body)
 
 
-def _decode(decoder: msgspec.json.Decoder[T], body: msgspec.Raw) -> T:
+def decode_permissions(body: msgspec.Raw) -> tuple[Permission, ...]:
+    """Return the permissions in `body`, a PermissionList; raise InvalidResourceError."""
+    return decode(_permissions, body).permissions
+
+
+def decode(decoder: msgspec.json.Decoder[T], body: msgspec.Raw) -> T:
+    """Return the resource in `body`; raise InvalidResourceError."""
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidResourceError(f"not a drive.v3 resource: {error}") from error
+        raise InvalidResourceError(
+            f"not the resource of Google that it should be: {error}"
+        ) from error

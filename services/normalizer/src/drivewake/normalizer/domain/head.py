@@ -77,7 +77,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     """All that is remembered of one file of one tenant.
 
     `core`, `parents`, `content` and `acl` say how fresh each aspect of the facts is: not
-    every viewer may know all four.
+    every viewer may know all four. `early_acl` waits for the file's discovery.
     """
 
     known: Known | None = None
@@ -86,6 +86,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     parents: Freshness = NEVER
     content: Freshness = NEVER
     acl: Freshness = NEVER
+    early_acl: Acl | None = None
 
     @property
     def seen(self) -> bool:

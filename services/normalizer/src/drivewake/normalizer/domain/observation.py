@@ -57,6 +57,19 @@ class Glimpsed(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: str = ""
 
 
+class Shared(msgspec.Struct, frozen=True, kw_only=True):
+    """A connection that may read it was given the whole ACL of a file, at `at`.
+
+    The file was known at `version` then, or is newer.
+    """
+
+    connection: str
+    log: str
+    at: int
+    version: int
+    acl: Acl
+
+
 class Gone(msgspec.Struct, frozen=True, kw_only=True):
     """Google told a connection that it can no longer see a file."""
 
@@ -84,7 +97,15 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     at: int
 
 
-Observation = Seen | Glimpsed | Gone | Absent | Ended
+class Left(msgspec.Struct, frozen=True, kw_only=True):
+    """A connection left a shared drive at `at`: it sees nothing of the drive any more."""
+
+    connection: str
+    drive: str
+    at: int
+
+
+Observation = Seen | Glimpsed | Shared | Gone | Absent | Ended | Left
 
 _METADATA_NAMES: Final = tuple(sorted(canonical.METADATA))
 _PLAIN: Final = frozenset(
