@@ -68,6 +68,7 @@ class Harness:
         log: str = "",
         snapshot: str = "",
         tenant: str = "t1",
+        **more: int,
     ) -> None:
         """Publish a raw into its partition."""
         encoded = body if isinstance(body, bytes) else msgspec.json.encode(body)
@@ -79,6 +80,7 @@ class Harness:
             body=msgspec.Raw(encoded),
             cursor=f"page-{at}",
             snapshot=snapshot,
+            **more,
         )
         partitions = (
             range(PARTITIONS) if source == "log" else [partition_of(tenant, item, PARTITIONS)]

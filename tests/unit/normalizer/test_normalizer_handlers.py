@@ -226,13 +226,6 @@ async def test_names_that_could_not_stand_in_a_subject_are_dead(
     assert 1 == len(await harness.dead())
 
 
-async def test_change_of_a_shared_drive_is_settled_without_an_event(harness: "Harness") -> None:
-    """Changes of drives themselves are sound; their files are told by the drive's own log."""
-    await harness.raw(1, "d1", {"changeType": "drive", "driveId": "d1"})
-    await harness.drain()
-    assert ([], [], 0) == (await harness.events(), await harness.dead(), await harness.unsettled())
-
-
 async def test_too_many_dead_stop_the_service_with_the_stream_left_as_it_is(
     harness: "Harness",
 ) -> None:
