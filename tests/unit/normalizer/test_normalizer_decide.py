@@ -14,6 +14,7 @@ from drivewake.contracts.events import (
     FileMetadataChanged,
     FileMoved,
     FilePermissionsChanged,
+    FileRef,
     FileRemoved,
     FileRenamed,
     FileRestored,
@@ -24,7 +25,15 @@ from drivewake.contracts.events import (
 )
 from drivewake.normalizer.domain.decide import step
 from drivewake.normalizer.domain.google import decode_file
-from drivewake.normalizer.domain.head import EMPTY, Head, Known, decode_head, encode_head
+from drivewake.normalizer.domain.head import (
+    EMPTY,
+    Head,
+    Known,
+    Sighting,
+    decode_head,
+    encode_head,
+    evolve,
+)
 from drivewake.normalizer.domain.observation import (
     Absent,
     Ended,
@@ -427,3 +436,23 @@ def test_trashed_at_discovery_is_part_of_it() -> None:
     assert not any(isinstance(data, FileTrashed) for data in events)
     assert isinstance(events[1], FileDiscovered)
     assert events[1].trashed
+
+
+def test_a_snapshot_of_who_never_saw_the_file_says_nothing() -> None:
+    """Absence ends a sighting; where there was none, nothing changes."""
+    _, head = step(EMPTY, seen(1, 1))
+    absent = Absent(connection="c9", log="l9", started=5, snapshot="s")
+    assert ((), head) == step(head, absent)
+
+
+def test_a_change_of_a_file_that_is_not_known_is_not_believed() -> None:
+    """Only a discovery makes a file known: events without it rebuild nothing."""
+    file = FileRef(id="f1", name="b", mime_type="t", version=2)
+    assert EMPTY == evolve(EMPTY, "c1", FileRenamed(file=file, before="a", after="b"))
+
+
+def test_a_head_that_contradicts_itself_is_refused() -> None:
+    """A sighting of a file that was never discovered can only be a corrupt head."""
+    broken = Head(sightings={"c1": Sighting(1, lasts=True)})
+    with pytest.raises(ValueError, match="never discovered"):
+        step(broken, Gone(connection="c1", log="l", at=1))

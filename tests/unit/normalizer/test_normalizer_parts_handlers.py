@@ -127,7 +127,8 @@ POISON: list[tuple[Source, str, object, str]] = [
     ("revisions", "f1", {"modifiedTime": T0}, "missing required field `id`"),
     ("comments", "f1", {"id": "k1"}, "missing required field `createdTime`"),
     ("drive", "d1", {"id": "d2", "name": "x"}, "another shared drive"),
-    ("drive", "no id", DRIVE, "the item is no id"),
+    ("comments", "no id", COMMENT, "the item is no id"),
+    ("file", "f1", {"id": "f2", "version": "1", "name": "n", "mimeType": "m"}, "is another"),
     ("changes", "d1", {"changeType": "drive", "driveId": "d1"}, "carries no shared drive"),
     ("changes", "d1", {"changeType": "galaxy"}, "neither of a file nor of a shared drive"),
     ("activity", "f2", ACTIVITY, "no action on its item"),
@@ -159,15 +160,16 @@ async def test_an_unreadable_head_buries_its_item_alone(harness: "Harness") -> N
     """A stored head that nobody can read is no reason to stop."""
     heads = [
         HeadWrite(tenant="t1", kind=kind, id=id_, expected=ANY, state=b"\xc1")
-        for kind, id_ in (("comment", "f1 k1"), ("shared_drive", "d1"))
+        for kind, id_ in (("comment", "f1 k1"), ("shared_drive", "d1"), ("file", "f1"))
     ]
     await harness.store.append(Batch(heads=heads))
     await harness.raw(1, "f1", COMMENT, source="comments")
     await harness.raw(1, "d1", JOINED)
+    await harness.change(1, {})
     await harness.raw(1, "f1", {"id": "r1"}, source="revisions")
     await harness.drain()
     assert ["revision.added"] == await harness.types()
-    assert 2 == len([one for one in await harness.dead() if "unreadable" in one.reason])
+    assert 3 == len([one for one in await harness.dead() if "unreadable" in one.reason])
 
 
 def test_heads_of_parts_cannot_be_mistaken() -> None:

@@ -30,7 +30,7 @@ from drivewake.normalizer.domain.observation import (
 )
 from drivewake.normalizer.domain.parts import Part
 from drivewake.normalizer.errors import UndecidableError
-from drivewake.normalizer.readings import read_drive_change, read_part
+from drivewake.normalizer.readings import READERS, checked_item, read_activity, read_drive_change
 from drivewake.runtime.bus import Delivery
 
 MAX_AHEAD: Final = dt.timedelta(hours=26)
@@ -134,10 +134,11 @@ def _item(origin: Origin, raw: Raw) -> Item:
             return _shared(origin, raw)
         case "log":
             return _fact(origin, raw)
-        case "drive" | "revisions" | "comments":
-            return PartItem(origin, read_part(raw, origin.tenant, origin.connection))
         case "activity":
-            return PartItem(origin, read_part(raw, origin.tenant, origin.connection), raw.cursor)
+            told = read_activity(raw, origin.tenant, origin.connection)
+            return PartItem(origin, told, raw.cursor)
+        case _:
+            return PartItem(origin, READERS[raw.source](raw))
 
 
 def decode_connection(delivery: Delivery) -> ConnectionItem:
@@ -209,8 +210,7 @@ def _listed(origin: Origin, raw: Raw) -> Item:
 
 
 def _shared(origin: Origin, raw: Raw) -> Item:
-    if not is_id(raw.item):
-        raise UndecidableError("the item is no id")
+    checked_item(raw)
     shared = Shared(
         connection=origin.connection,
         log=origin.log,

@@ -1,5 +1,8 @@
 """Raws of all that is no file: what each says. Bodies and items are as `contracts.raw` lists."""
 
+from collections.abc import Callable, Mapping
+from typing import Final
+
 from drivewake.contracts.raw import Raw
 from drivewake.normalizer.domain.activity import decide_activity
 from drivewake.normalizer.domain.google import InvalidResourceError, is_id
@@ -21,29 +24,35 @@ from drivewake.normalizer.domain.parts import (
 from drivewake.normalizer.domain.shared_drives import DriveLost, DriveSeen
 
 
-def read_part(raw: Raw, tenant: str, connection: str) -> Part:
-    """Return what a raw of source drive, revisions, comments or activity says.
-
-    Raises InvalidResourceError.
-    """
+def checked_item(raw: Raw) -> str:
+    """Return the raw's item; raise InvalidResourceError if it is no id of Google's."""
     if not is_id(raw.item):
         raise InvalidResourceError("the item is no id")
-    match raw.source:
-        case "revisions":
-            return RevisionPart(raw.item, decode_revision(raw.body))
-        case "comments":
-            comment = decode_comment(raw.body)
-            return CommentPart(raw.item, comment, microseconds(raw.observed_at))
-        case "drive":
-            drive = decode_drive(raw.body)
-            _check(drive.id, raw)
-            return DrivePart(raw.item, DriveSeen(at=microseconds(raw.observed_at), drive=drive))
-        case "activity":
-            activity = decode_activity(raw.body)
-            told = decide_activity(tenant, connection, raw.item, activity, raw.ordinal)
-            return ActivityPart(raw.item, told)
-        case _:
-            raise InvalidResourceError(f"raws of source {raw.source} are of a file")
+    return raw.item
+
+
+def read_revision(raw: Raw) -> Part:
+    """Return a revision of a file; raise InvalidResourceError."""
+    return RevisionPart(checked_item(raw), decode_revision(raw.body))
+
+
+def read_comment(raw: Raw) -> Part:
+    """Return a comment of a file; raise InvalidResourceError."""
+    return CommentPart(checked_item(raw), decode_comment(raw.body), microseconds(raw.observed_at))
+
+
+def read_drive(raw: Raw) -> Part:
+    """Return a shared drive that was listed; raise InvalidResourceError."""
+    drive = decode_drive(raw.body)
+    _check(drive.id, raw)
+    return DrivePart(raw.item, DriveSeen(at=microseconds(raw.observed_at), drive=drive))
+
+
+def read_activity(raw: Raw, tenant: str, connection: str) -> Part:
+    """Return what an activity says of the raw's item, decided; raise InvalidResourceError."""
+    activity = decode_activity(raw.body)
+    told = decide_activity(tenant, connection, checked_item(raw), activity, raw.ordinal)
+    return ActivityPart(raw.item, told)
 
 
 def read_drive_change(raw: Raw) -> Part:
@@ -63,3 +72,11 @@ def read_drive_change(raw: Raw) -> Part:
 def _check(id_: str, raw: Raw) -> None:
     if id_ != raw.item:
         raise InvalidResourceError("it is of another shared drive than its raw says")
+
+
+READERS: Final[Mapping[str, Callable[[Raw], Part]]] = {
+    "revisions": read_revision,
+    "comments": read_comment,
+    "drive": read_drive,
+}
+"""By source of the raw."""

@@ -65,7 +65,7 @@ def decide(head: Head, observation: Observation) -> Events:
             return _on_shared(head, observation)
         case Gone() | Ended() | Left():
             return _on_end(head, observation)
-        case Absent():
+        case _:
             return _on_absent(head, observation)
 
 
@@ -82,7 +82,7 @@ def settle(head: Head, observation: Observation) -> Head:
             return head
         case Gone() | Ended() | Left():
             return _settle_end(head, observation.connection, observation.at)
-        case Absent():
+        case _:
             return _settle_absent(head, observation)
 
 
@@ -133,7 +133,7 @@ def _on_end(head: Head, end: Gone | Ended | Left) -> Events:
         case Left():
             within = _lies_in(head, end.drive)
             return _ending(head, end.connection, end.at, "shared_drive_left") if within else ()
-        case Ended():
+        case _:
             # Whenever it was renewed: the clocks of auth and the poller may differ.
             sighting = head.sightings.get(end.connection)
             at = end.at if sighting is None else max(end.at, sighting.at)

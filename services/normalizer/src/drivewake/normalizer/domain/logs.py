@@ -46,5 +46,5 @@ def decide_fact(fact: LogFact) -> EventData:
                 missing_from=fact.missing_from,
                 missing_to=fact.missing_to,
             )
-        case "gap_closed":
+        case _:
             return GapClosed(gap=fact.gap, by="snapshot" if fact.snapshot else "reread")

@@ -53,7 +53,7 @@ def subject_of(part: Part) -> str:
             return part.file
         case DrivePart():
             return part.drive
-        case ActivityPart():
+        case _:
             return part.subject
 
 
@@ -67,7 +67,7 @@ def head_of(part: Part) -> tuple[str, str] | None:
             return comments.KIND, f"{part.file} {part.comment.id}"
         case DrivePart():
             return shared_drives.KIND, part.drive
-        case ActivityPart():
+        case _:
             return None
 
 
@@ -88,7 +88,7 @@ def step(part: Part, tenant: str, connection: str, state: bytes | None) -> Step[
             head = shared_drives.EMPTY if state is None else shared_drives.decode_drive_head(state)
             step_ = shared_drives.step(head, tenant, connection, part.drive, part.observation)
             return _stored(step_, head, state, shared_drives.encode_drive_head)
-        case ActivityPart():
+        case _:
             return Step(part.told, b"")
 
 

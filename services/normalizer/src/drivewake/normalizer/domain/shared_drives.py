@@ -101,7 +101,7 @@ def _parts(tenant: str, connection: str, head: DriveHead, data: DriveData) -> tu
             return membership_parts(tenant, connection, data.drive, data.epoch, "joined")
         case SharedDriveLeft():
             return membership_parts(tenant, connection, data.drive, data.epoch, "left")
-        case SharedDriveChanged():
+        case _:
             state = digest_of(msgspec.json.encode(head.fields, order="deterministic").decode())
             return shared_drive_parts(tenant, data.drive, head.epoch, state)
 
