@@ -68,7 +68,7 @@ class Harness:
         log: str = "",
         snapshot: str = "",
         tenant: str = "t1",
-        **more: int,
+        **more: Any,  # noqa: ANN401 - other fields of a Raw
     ) -> None:
         """Publish a raw into its partition."""
         encoded = body if isinstance(body, bytes) else msgspec.json.encode(body)
