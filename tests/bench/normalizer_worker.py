@@ -29,9 +29,10 @@ from drivewake.eventstore.projections.current_tree import CurrentTree
 from drivewake.eventstore.relay import Relay
 from drivewake.eventstore.store import Batch, Head, NewEvent
 from drivewake.normalizer.app import assemble
-from drivewake.normalizer.decisions import Decisions, HeadKey, heads_of
+from drivewake.normalizer.decisions import Decisions, heads_of
 from drivewake.normalizer.items import Item, decode_raw
 from drivewake.normalizer.minting import Mint
+from drivewake.normalizer.part_decisions import HeadKey
 from drivewake.normalizer.settings import Settings
 from drivewake.runtime.bus import Delivery, Puller
 from drivewake.runtime.clock import SystemClock
