@@ -287,6 +287,27 @@ def test_pages_hold_at_least_what_was_asked_and_together_everything_once(
     assert 26 == len(query(ALICE, pageSize=7))
 
 
+def test_a_page_may_hold_fewer_than_asked_for_or_none(
+    act: Act, api: Callable[[str], Any], control: httpx.Client
+) -> None:
+    """Drive Activity: a page may have fewer on a time-out; the token says whether all was read."""
+    act(ALICE, *[{"op": "create_file", "name": f"f{n}", "ref": f"f{n}"} for n in range(9)])
+    for keep in (0, 0.5):
+        rule = {"effect": "activity_short_page", "keep": keep, "times": 1}
+        control.post("/_sim/faults", json=rule).raise_for_status()
+    service, sizes, names, token = api(ALICE), list[int](), list[str](), ""
+    while token is not None:
+        body = {"pageSize": 6, "pageToken": token} if token else {"pageSize": 6}
+        page = service.activity().query(body=body).execute()
+        found, token = page.get("activities", []), page.get("nextPageToken")
+        sizes.append(len(found))
+        names += [a["targets"][0]["driveItem"]["title"] for a in found]
+
+    assert 0 == sizes[0]
+    assert 0 < sizes[1] < 6
+    assert [f"f{n}" for n in reversed(range(9))] == names
+
+
 def test_a_page_token_belongs_to_its_request(act: Act, api: Callable[[str], Any]) -> None:
     """Drive Activity: repeat the identical request with the token."""
     act(ALICE, *[{"op": "create_file", "name": f"f{n}", "ref": f"f{n}"} for n in range(25)])
@@ -345,12 +366,13 @@ def test_a_drive_token_is_not_enough(control: httpx.Client) -> None:
 def test_activities_that_no_change_tells_can_be_commanded(
     act: Act, query: Query, control: httpx.Client
 ) -> None:
-    """Drive Activity: dlpChange, reference, labels; system, administrator, anonymous actors."""
+    """Drive Activity: dlpChange, reference, labels; all kinds of actors."""
     made = act(ALICE, {"op": "create_file", "name": "f", "ref": "f"})
     for case, detail, actor in (
         ("dlpChange", {"type": "FLAGGED"}, {"administrator": {}}),
         ("reference", {"type": "LINK"}, {"anonymous": {}}),
         ("delete", {"type": "TRASH"}, {"system": {"type": "TRASH_AUTO_PURGE"}}),
+        ("edit", {}, {"user": {"unknownUser": {}}}),
         ("edit", {}, {"impersonation": BOB}),
         ("edit", {}, "gone@example.com"),
     ):
@@ -358,8 +380,9 @@ def test_activities_that_no_change_tells_can_be_commanded(
         assert 200 == control.post("/_sim/activities", json=body).status_code
     found = query(ALICE, itemName=f"items/{made[0]['id']}")
 
-    assert ["edit", "edit", "delete", "reference", "dlpChange", "create"] == cases(found)
+    assert ["edit"] * 3 + ["delete", "reference", "dlpChange", "create"] == cases(found)
     assert [{"user": {"deletedUser": {}}}] == found[0]["actors"]
+    assert [{"user": {"unknownUser": {}}}] == found[2]["actors"]
     assert "impersonatedUser" in found[1]["actors"][0]["impersonation"]
 
 

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -204,10 +205,14 @@ class Hook:
 
     def __init__(self) -> None:
         self.numbers: list[int] = []
+        self.states: list[str] = []
+        self.changed: list[str | None] = []
         hook = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
+                hook.states.append(self.headers["X-Goog-Resource-State"])
+                hook.changed.append(self.headers["X-Goog-Changed"])
                 hook.numbers.append(int(self.headers["X-Goog-Message-Number"]))
                 self.send_response(200)
                 self.send_header("content-length", "0")
@@ -303,6 +308,36 @@ def test_delayed_notifications_are_overtaken(alice: httpx.Client, hook: Hook) ->
     wait(lambda: len(hook.numbers) == 3)
 
     assert hook.numbers[1] > hook.numbers[2]
+
+
+def test_a_sync_may_arrive_before_the_answer_of_watch(alice: httpx.Client, hook: Hook) -> None:
+    """Push: a client must know its channel before Google has answered."""
+    command(alice, effect="late", operation="drive.changes.watch", seconds=1)
+    body = {"id": "c", "type": "web_hook", "address": hook.url}
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(alice.post, "/drive/v3/changes/watch?pageToken=1", json=body)
+        wait(lambda: hook.numbers == [1])
+        answered = asked.done()
+
+    assert not answered
+    assert 200 == asked.result().status_code
+
+
+def test_states_and_parts_may_be_spelled_the_other_way(alice: httpx.Client, hook: Hook) -> None:
+    """Push: Google's pages print `change` and `changed`, a comma with and without a blank."""
+    made = alice.post("/drive/v3/files", json={"name": "f"}).json()["id"]
+    watch(alice, hook)
+    body = {"id": "f", "type": "web_hook", "address": hook.url}
+    alice.post(f"/drive/v3/files/{made}/watch", json=body).raise_for_status()
+    wait(lambda: len(hook.numbers) == 2)
+    command(alice, effect="push_spelling")
+    action = {"op": "update", "file": made, "content": "aGVsbG8="}
+    alice.post("/_sim/actions", json={"actor": ALICE, "actions": [action]}).raise_for_status()
+    wait(lambda: len(hook.numbers) == 4)
+
+    assert {("changed", None), ("update", "content, properties")} == {
+        *zip(hook.states[2:], hook.changed[2:], strict=True)
+    }
 
 
 def test_a_scenario_file_and_a_story_are_there_from_the_start(tmp_path: Path) -> None:

@@ -105,5 +105,5 @@ def test_a_foreign_state_file_is_one_clear_line(tmp_path: Path) -> None:
     )
 
     assert 2 == ended.returncode
-    assert f"{path} is no state of a simulated Google, version 1.\n" == ended.stderr
+    assert f"{path} is no state of a simulated Google, version 2.\n" == ended.stderr
     assert "mine" == path.read_text()

@@ -26,9 +26,16 @@ class Receiver:
     def __init__(self) -> None:
         self.got: list[tuple[dict[str, str], bytes]] = []
         self.statuses: list[int] = []
+        self.robots = ""
         receiver = self
 
         class Hook(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("content-length", str(len(receiver.robots)))
+                self.end_headers()
+                self.wfile.write(receiver.robots.encode())
+
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", "0")))
                 receiver.got.append((dict(self.headers.items()), body))
@@ -258,6 +265,31 @@ def test_changes_can_be_gathered_into_one_notification(receiver: Receiver) -> No
         facts = pushes(control, "delivered", 2)
 
     assert [0, 50] == [f["changes"] for f in facts]
+
+
+@pytest.mark.parametrize(
+    ("robots", "outcome"),
+    [
+        ("User-agent: *\nDisallow: /push\n", "disallowed"),
+        ("User-agent: APIs-Google\nDisallow: /\n", "disallowed"),
+        ("User-agent: *\nDisallow: /\n\nUser-agent: APIs-Google\nAllow: /\n", "delivered"),
+        ("", "delivered"),
+    ],
+)
+def test_robots_txt_of_a_receiver_is_obeyed(receiver: Receiver, robots: str, outcome: str) -> None:
+    """Push: Google's agent heeds robots.txt; here as an option."""
+    receiver.robots = robots
+    profile = msgspec.structs.replace(PROFILES["relaxed"], obeys_robots=True)
+    with (
+        start_google(Options(users=(ALICE,), profile=profile)) as google,
+        httpx.Client(base_url=google.base_url) as control,
+    ):
+        watch_directly(google, control, receiver)
+
+        (fact,) = pushes(control, outcome, 1)
+
+    assert "sync" == fact["state"]
+    assert (outcome == "delivered") == (len(receiver.got) == 1)
 
 
 def test_a_full_queue_drops_the_oldest_and_says_so(receiver: Receiver) -> None:

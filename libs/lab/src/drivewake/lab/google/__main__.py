@@ -37,6 +37,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--access-ttl-s", default=3599, help="Life of an access token.")
 @click.option("--issuer", default="https://accounts.google.com", help="`iss` of id tokens.")
 @click.option("--https-only", is_flag=True, help="Refuse plain http push addresses.")
+@click.option("--obey-robots", is_flag=True, help="Heed robots.txt of push receivers, as Google.")
 @click.option("--preencoded-pages", is_flag=True, help="Serve unchanged pages as encoded before.")
 @click.option("--client-id", default=DEFAULT_CLIENT_ID)
 @click.option(
@@ -67,6 +68,7 @@ def main(  # noqa: PLR0913, PLR0917 - one argument an option
     access_ttl_s: int,
     issuer: str,
     https_only: bool,
+    obey_robots: bool,
     preencoded_pages: bool,
     client_id: str,
     client_secret: str,
@@ -82,6 +84,7 @@ def main(  # noqa: PLR0913, PLR0917 - one argument an option
         "latency_ms": latency_ms,
         "push_delay_ms": push_delay_ms,
         "push_coalesce_ms": push_coalesce_ms,
+        "obeys_robots": obey_robots,
         "preencoded_pages": preencoded_pages,
     }
     changed = {name: value for name, value in wanted.items() if value is not None}

@@ -1,9 +1,9 @@
 """Drive Activity v2: `POST /v2/activity:query`, answered from the book of activities.
 
 Google says that the order is newest first only by example, and that `pageSize` is what the
-server attempts to reach; here pages have that many or up to two more. Not documented, and to
-be survived either way: an ancestor's history holds what happened while an item was below it
-(and its leaving); an unknown item is 404; the page is at most 200.
+server attempts to reach; here pages have that many or up to two more, or on command fewer. Not
+documented, and to be survived either way: an ancestor's history holds what happened while an
+item was below it (and its leaving); an unknown item is 404; the page is at most 200.
 """
 
 import base64
@@ -171,7 +171,9 @@ class ActivityService:
     def _page(self, query: Query) -> tuple[list[Group], int | None]:
         """Return activities, newest first, and the place to go on below while more follows."""
         groups: list[Group] = []
-        enough = query.size + query.start % _MORE
+        enough = self._world.faults.page_of_activity(
+            query.user.email, query.size + query.start % _MORE, self._world.now_ns()
+        )
         for record in self._matching(query):
             if query.legacy and groups and _joins(groups[-1], record):
                 groups[-1].append(record)

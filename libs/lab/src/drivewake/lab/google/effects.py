@@ -17,7 +17,7 @@ from drivewake.lab.google.http import Response, send_response
 _MAX_WAIT_S = 600.0
 _SLICES = 10
 _BOGUS = "~!!~bogus-page-token"
-_WIRE = frozenset({"timeout", "reset", "truncate", "slow"})
+_WIRE = frozenset({"timeout", "reset", "truncate", "late", "slow"})
 
 
 class FaultyResponse(Response):
@@ -83,6 +83,8 @@ async def deliver(response: Response, scope: Any, send: Any) -> None:  # noqa: A
     """Send a response, spoiled on the wire when its rules say so."""
     rules = response.rules if isinstance(response, FaultyResponse) else ()
     for rule in rules:
+        if rule.effect == "late":
+            await asyncio.sleep(min(max(rule.seconds, 0), _MAX_WAIT_S))
         if rule.effect == "timeout":
             await asyncio.sleep(min(max(rule.seconds, 0), _MAX_WAIT_S))
             with contextlib.suppress(ConnectionError):  # the caller lost patience first

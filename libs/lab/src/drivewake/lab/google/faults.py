@@ -31,6 +31,7 @@ Effect = Literal[
     "reset",
     "truncate",
     "truncate_json",
+    "late",
     "slow",
     "content_type",
     "expired_page_token",
@@ -38,10 +39,12 @@ Effect = Literal[
     "incomplete_search",
     "clock_skew",
     "activity_internal",
+    "activity_short_page",
     "push_duplicate",
     "push_delay",
     "push_reorder",
     "push_silence",
+    "push_spelling",
 ]
 
 
@@ -51,14 +54,18 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unk
     `status` refuses with status, reason, message and perhaps Retry-After. `timeout` answers
     nothing for `seconds`, then cuts the connection; `reset` cuts it at once; `truncate`
     cuts it after `keep` (a share) of the body, `truncate_json` ends such a short body in order;
-    `slow` spreads the body over `seconds`;
+    `slow` spreads the body over `seconds`, `late` sends nothing before `seconds` have passed
+    (a notification of the channel that a watch opened comes before its answer);
     `content_type` says `value`, an HTML page, instead of JSON. `expired_page_token` refuses
     calls that carry a page token, `bogus_page_token` gives out tokens nobody knows,
     `incomplete_search` leaves out half of a listing and says so, `clock_skew` shifts the
     Date header by `seconds`. `activity_internal` is the 500 of Drive Activity for queries
     that reach into the window `fromMs`..`untilMs` or whose ancestor holds or lies in
-    `folder`. Push: `push_duplicate` sends `copies` more, `push_delay` waits `seconds`,
-    `push_reorder` lets the next one overtake (or waits `seconds`), `push_silence` sends none.
+    `folder`, `activity_short_page` gives `keep` of the activities that a page may have, perhaps
+    none, and a token to go on with. Push: `push_spelling` writes `changed` for `change` and a
+    blank after the comma of `X-Goog-Changed`, as other examples of Google do,
+    `push_duplicate` sends `copies` more, `push_delay` waits `seconds`, `push_reorder` lets
+    the next one overtake (or waits `seconds`), `push_silence` sends none.
     """
 
     effect: Effect
@@ -172,7 +179,7 @@ class Faults:
         found: list[Rule] = []
         for armed in self.armed.values():
             effect = armed.rule.effect
-            if effect == "activity_internal" or effect.startswith("push_"):
+            if effect.startswith(("activity_", "push_")):
                 continue
             if effect == "expired_page_token" and not paged:
                 continue
@@ -191,6 +198,16 @@ class Faults:
                 self._note(armed, "push", principal, now_ns)
                 found.append(armed.rule)
         return tuple(found)
+
+    def page_of_activity(self, principal: str, size: int, now_ns: int) -> int:
+        """Return how many activities a page has that may have `size`."""
+        for armed in self.armed.values():
+            if armed.rule.effect == "activity_short_page" and armed.strikes(
+                ACTIVITY, principal, "/v2/activity:query", now_ns
+            ):
+                self._note(armed, ACTIVITY, principal, now_ns)
+                return int(size * armed.rule.keep)
+        return size
 
     def poisons_activity(
         self,

@@ -22,7 +22,8 @@ class ChangeFact(msgspec.Struct, frozen=True, gc=False, tag="change", tag_field=
 class PushFact(msgspec.Struct, frozen=True, gc=False, tag="push", tag_field="type"):
     """One attempt to notify a channel.
 
-    `outcome` is delivered, failed, retrying, unreachable, dropped, silenced or expired;
+    `outcome` is delivered, failed, retrying, unreachable, disallowed (by the receiver's
+    robots.txt), dropped, silenced or expired;
     `status` is the receiver's, 0 when there was none. `changes` is how many changes it stands for.
     """
 

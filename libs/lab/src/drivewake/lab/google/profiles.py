@@ -18,7 +18,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     Units are per minute. Delays are milliseconds. `push_coalesce_ms` is how long a channel
     gathers changes before it notifies once; 0 notifies for each change. `push_queue` bounds
     what one channel may have waiting: beyond it the oldest notification is dropped, and the
-    drop is in the ledger.
+    drop is in the ledger. `obeys_robots` asks receivers for their robots.txt, as Google does.
 
     `by_query` counts calls instead of units, as for projects active from November 2025 to
     April 2026. Drive Activity has a quota of its own, in queries: `activity_per_user_min`
@@ -40,6 +40,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     push_attempts: int = 6
     push_retry_base_ms: int = 1000
     push_timeout_ms: int = 10_000
+    obeys_robots: bool = False
     preencoded_pages: bool = False
 
 

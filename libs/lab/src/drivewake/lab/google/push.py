@@ -21,10 +21,11 @@ from drivewake.lab.google.faults import Faults
 from drivewake.lab.google.ids import Ids
 from drivewake.lab.google.ledger import Ledger, PushFact
 from drivewake.lab.google.profiles import Profile
+from drivewake.lab.google.robots import AGENT, Robots
 
 _SUCCESS = frozenset({102, 200, 201, 202, 204})
 _RETRIED = frozenset({500, 502, 503, 504})
-_USER_AGENT = "APIs-Google; (+https://developers.google.com/webmasters/APIs-Google.html)"
+_USER_AGENT = f"{AGENT}; (+https://developers.google.com/webmasters/APIs-Google.html)"
 
 
 class Message(NamedTuple):
@@ -77,6 +78,7 @@ class Push:
         self._now_ns = now_ns
         self._ids = Ids(seed, "push")
         self._session: aiohttp.ClientSession | None = None
+        self._robots: Robots | None = None
         self.channels: dict[str, Channel] = {}
         self.used_ids: set[str] = set()
         self._by_log: dict[str, dict[str, Channel]] = {}
@@ -89,6 +91,8 @@ class Push:
         self._session = aiohttp.ClientSession(
             timeout=timeout, connector=connector, cookie_jar=aiohttp.DummyCookieJar()
         )
+        if self._profile.obeys_robots:
+            self._robots = Robots(self._session)
         for channel in self.channels.values():
             self._employ(channel)
 
@@ -181,6 +185,8 @@ class Push:
                 return
             if rule.effect == "push_duplicate":
                 copies += rule.copies
+            if rule.effect == "push_spelling":
+                message = _respelled(message)
             if rule.effect in {"push_delay", "push_reorder"}:
                 message = message._replace(due_s=message.due_s + rule.seconds)
         channel.held = None
@@ -224,6 +230,9 @@ class Push:
 
     async def _send(self, channel: Channel, message: Message) -> None:
         assert self._session is not None
+        if self._robots is not None and not await self._robots.allow(channel.address):
+            self._note(channel, message, 0, "disallowed")
+            return
         headers = self._headers(channel, message)
         try:
             async with self._session.post(
@@ -284,3 +293,10 @@ class Push:
             message.changes,
         )
         self._ledger.add(fact, f"push_{outcome}")
+
+
+def _respelled(message: Message) -> Message:
+    """Return a notification as the other half of Google's examples spells it."""
+    state = "changed" if message.state == "change" else message.state
+    changed = None if message.changed is None else message.changed.replace(",", ", ")
+    return message._replace(state=state, changed=changed)
