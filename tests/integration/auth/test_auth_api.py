@@ -19,6 +19,7 @@ PATHS = [
     ("POST", "/v1/connections/x/reauthorize"),
     ("POST", "/v1/connections/x/revoke"),
     ("PUT", "/v1/connections/x/watched-folders"),
+    ("GET", "/v1/audit"),
 ]
 
 

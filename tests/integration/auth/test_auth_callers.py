@@ -178,6 +178,7 @@ ROLES: list[tuple[str, str, Any, str]] = [
     ("POST", "/v1/connections/x/reauthorize", None, "operator"),
     ("POST", "/v1/connections/x/revoke", None, "operator"),
     ("PUT", "/v1/connections/x/watched-folders", {"folders": []}, "operator"),
+    ("GET", "/v1/audit", None, "admin"),
 ]
 
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from drivewake.auth.database import Database
 from drivewake.auth.domain import Reported, decide
 from drivewake.auth.outbox import BATCH, Announcer, Reconciler, message_of
-from drivewake.auth.ports import Transition
+from drivewake.auth.ports import By, Transition
 from drivewake.auth.store import Store
 from drivewake.contracts import keys, subjects
 from drivewake.contracts.connections import CONNECTIONS
@@ -296,7 +296,7 @@ async def test_a_refused_decision_writes_nothing(quiet_world: World, store: Stor
         raise LookupError
 
     with pytest.raises(LookupError):
-        await store.apply("c1", fail, NOON)
+        await store.apply("c1", fail, NOON, By("auth"))
     assert 1 == len(await quiet_world.rows("select * from auth.transition"))
 
 

@@ -9,7 +9,9 @@ import click as plain
 import rich_click as click
 from rich_click import rich_click as look
 
+from drivewake.cli.audit import audit
 from drivewake.cli.channels import channels
+from drivewake.cli.connections import connections
 from drivewake.cli.events import events
 from drivewake.cli.provision import provision
 from drivewake.cli.session import EXIT_INTERRUPTED, Failure
@@ -17,7 +19,14 @@ from drivewake.cli.status import status
 
 look.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
 GROUP: Final = "drivewake.cli"
-BUILT_IN: Final = {"channels": channels, "status": status, "events": events, "provision": provision}
+BUILT_IN: Final = {
+    "audit": audit,
+    "channels": channels,
+    "connections": connections,
+    "events": events,
+    "provision": provision,
+    "status": status,
+}
 
 
 class Verbs(click.RichGroup):
@@ -62,7 +71,8 @@ HELP: Final = """Operate Drivewake: see how it goes, watch what happens, set it 
 
 The broker is found by DRIVEWAKE_NATS_URL (nats://127.0.0.1:4222 by default), the operator's
 credentials by DRIVEWAKE_NATS_SEED or DRIVEWAKE_NATS_SEED_FILE, an installation that shares
-its broker by DRIVEWAKE_NATS_PREFIX.
+its broker by DRIVEWAKE_NATS_PREFIX. Verbs about connections ask auth at DRIVEWAKE_AUTH_URL with
+DRIVEWAKE_API_TOKEN (or …_FILE), a token of your OIDC issuer.
 
 \b
 drivewake provision        create what the services need at the broker
@@ -70,6 +80,8 @@ drivewake status           one look at everything
 drivewake channels         the push channels, those in trouble first
 drivewake status --check   for scripts: exit code 1 if something is wrong
 drivewake events tail -f   what downstream receives, as it happens
+drivewake connections list who is connected, and in which state
+drivewake audit verify     nothing in the record of who did what was changed
 drivewake events tail -n 5 --type file.renamed --json
 
 Exit codes: 0 done, 1 failed or something is wrong, 2 misused or wrong settings, 3 the

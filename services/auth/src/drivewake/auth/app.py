@@ -10,6 +10,7 @@ from typing import Any, Final
 from litestar import Litestar, Router
 
 from drivewake.auth import http, http_api
+from drivewake.auth.audit import Trail
 from drivewake.auth.callers import OidcCallers
 from drivewake.auth.database import Database
 from drivewake.auth.desk import Desk
@@ -72,6 +73,10 @@ async def compose(service: Service, settings: Settings, bus: NatsBus, clock: Clo
     service.on_close("google", google.close)
     await google.open()
 
+    store = Store(database)
+    trail = Trail(store, clock)
+    service.on_close("audit", trail.close)
+    keyring.on_use = trail.key_used
     issuer = IssuerHttp(
         settings.oidc_issuer,
         jwks_url=settings.oidc_jwks_url,
@@ -83,9 +88,9 @@ async def compose(service: Service, settings: Settings, bus: NatsBus, clock: Clo
         OidcCallers(settings.claims(), KeySet(issuer.keys, ASYMMETRIC)),
         Buckets(settings.api_rate_per_s, settings.api_burst),
         clock,
+        trail,
     )
 
-    store = Store(database)
     sign_ins = SignInService(store, google, keyring, _consent(settings), clock)
     desk = Desk(
         store,
@@ -99,12 +104,13 @@ async def compose(service: Service, settings: Settings, bus: NatsBus, clock: Clo
         google,
         keyring,
         clock,
+        trail,
         required=frozenset(settings.scopes),
         cache_size=settings.auth_token_cache_size,
     )
     service.on_close("tokens", tokens.close)
     watcher = Watcher(bus, tokens)
-    rpc = Rpc(tokens, store, clock)
+    rpc = Rpc(tokens, store, clock, trail)
 
     async def answer(stop: Stop) -> None:
         """Answer only once changes of connections are followed."""
@@ -120,7 +126,14 @@ async def compose(service: Service, settings: Settings, bus: NatsBus, clock: Clo
             else:
                 await stopping
 
-    app = http_application(service, settings, sign_ins, desk, gate, _readiness(database, bus))
+    app = http_application(
+        service,
+        settings,
+        sign_ins,
+        _api(desk, store, trail, gate, public_url=settings.public_url),
+        trail,
+        _readiness(database, bus),
+    )
     server = HttpServer(app, settings.http_host, settings.http_port)
     service.add("http", server.run)
     service.add("nats", bus.watch_connection)
@@ -131,7 +144,10 @@ async def compose(service: Service, settings: Settings, bus: NatsBus, clock: Clo
     service.add("reconciler", Reconciler(store, store, bus, clock).run)
     revoker = Revoker(store, google, keyring, clock, lambda: service.heartbeat("revoker"))
     service.add("revoker", revoker.run)
+    service.add("audit", trail.run)
     service.add("housekeeper", Housekeeper(store, clock).run)
+    # First of all that is closed: what is answered after that would be recorded nowhere.
+    service.on_close("answers", bus.close)
     return server
 
 
@@ -139,8 +155,8 @@ def http_application(
     service: Service,
     settings: Settings,
     sign_ins: SignInService,
-    desk: Desk,
-    gate: Gate,
+    api: Router,
+    trail: Trail,
     readiness: Mapping[str, Check],
 ) -> Litestar:
     """Return the HTTP application."""
@@ -148,21 +164,22 @@ def http_application(
         service,
         [
             *http.public_handlers(sign_ins, secure=settings.is_public_https),
-            _api(desk, gate, public_url=settings.public_url),
+            api,
         ],
         readiness,
         openapi=http.openapi_config(metadata.version(DISTRIBUTION)),
         body_limit_bytes=http.BODY_LIMIT_BYTES,
-        exception_handlers=http.exception_handlers(),
+        exception_handlers=http.exception_handlers(trail),
     )
 
 
-def _api(desk: Desk, gate: Gate, *, public_url: str) -> Router:
+def _api(desk: Desk, store: Store, trail: Trail, gate: Gate, *, public_url: str) -> Router:
     return http_api.behind(
         gate,
         [
             *http_api.tenant_handlers(desk),
             *http_api.connection_handlers(desk, public_url=public_url),
+            *http_api.audit_handlers(store, trail),
         ],
     )
 
@@ -185,7 +202,7 @@ def openapi_document() -> str:
     """Return the OpenAPI document of the HTTP API; needs no settings and no servers."""
     handlers = [
         *http.public_handlers(_ABSENT, secure=True),
-        _api(_ABSENT, _ABSENT, public_url=""),
+        _api(_ABSENT, _ABSENT, _ABSENT, _ABSENT, public_url=""),
     ]
     documented = Litestar(
         route_handlers=handlers, openapi_config=http.openapi_config(metadata.version(DISTRIBUTION))

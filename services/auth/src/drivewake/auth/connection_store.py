@@ -4,10 +4,12 @@ import datetime as dt
 from collections.abc import Sequence
 
 from drivewake.auth import rows
+from drivewake.auth.audit import entry
+from drivewake.auth.audit_store import append_audit
 from drivewake.auth.database import QUERIES, Database, Session
 from drivewake.auth.domain import Connection
 from drivewake.auth.errors import TenantExistsError, UnknownError
-from drivewake.auth.ports import Account, Decide, Grant, Tenant
+from drivewake.auth.ports import Account, By, Decide, Grant, Tenant
 
 
 class TenantStore:
@@ -25,11 +27,14 @@ class TenantStore:
         row = await self._database.row("tenant", tenant)
         return None if row is None else Tenant(**row)
 
-    async def add_tenant(self, tenant: Tenant) -> None:
+    async def add_tenant(self, tenant: Tenant, by: By) -> None:
         """Add a tenant; TenantExistsError if the id is taken."""
-        row = await self._database.row("add_tenant", tenant.id, tenant.name, tenant.created_at)
-        if row is None:
-            raise TenantExistsError
+        async with self._database.transaction() as session:
+            values = (tenant.id, tenant.name, tenant.created_at)
+            if await session.fetchrow(QUERIES["add_tenant"], *values) is None:
+                raise TenantExistsError
+            fact = entry(by, tenant.created_at, "tenant.added", tenant=tenant.id)
+            await append_audit(session, [fact])
 
 
 class ConnectionStore:
@@ -53,13 +58,13 @@ class ConnectionStore:
         row = await self._database.row("account", connection)
         return None if row is None else rows.account_of(row)
 
-    async def apply(self, connection: str, decide: Decide, now: dt.datetime) -> Connection:
+    async def apply(self, connection: str, decide: Decide, now: dt.datetime, by: By) -> Connection:
         """Lock the row, let `decide` say what changes, write it; return the connection after."""
         async with self._database.transaction() as session:
-            return await _apply(session, connection, decide, now)
+            return await _apply(session, connection, decide, now, by)
 
     async def apply_to_grant(
-        self, connection: str, grant: str, decide: Decide, now: dt.datetime
+        self, connection: str, grant: str, decide: Decide, now: dt.datetime, by: By
     ) -> Connection:
         """Do `apply` only if `grant` is still the id of the current grant."""
         async with self._database.transaction() as session:
@@ -70,7 +75,7 @@ class ConnectionStore:
                 raise UnknownError
             if current != grant:
                 return rows.connection_of(row)
-            return await _apply(session, connection, decide, now)
+            return await _apply(session, connection, decide, now, by)
 
     async def grant(self, connection: str) -> Grant | None:
         """Return the current refresh token, None if there is none (any more)."""
@@ -105,10 +110,17 @@ class ConnectionStore:
         return [rows.connection_of(row) for row in found]
 
 
-async def _apply(session: Session, connection: str, decide: Decide, now: dt.datetime) -> Connection:
+async def _apply(
+    session: Session, connection: str, decide: Decide, now: dt.datetime, by: By
+) -> Connection:
     row = await session.fetchrow(QUERIES["lock_connection"], connection)
     if row is None:
         raise UnknownError
     before = rows.connection_of(row)
     change = decide(before)
-    return before if change is None else await rows.write_change(session, before, change, now)
+    if change is None:
+        return before
+    after = await rows.write_change(session, before, change, now)
+    if after.revision > before.revision:
+        await append_audit(session, [rows.change_entry(by, after, now)])
+    return after

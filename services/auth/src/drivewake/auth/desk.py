@@ -17,7 +17,7 @@ from drivewake.auth.domain import (
 )
 from drivewake.auth.errors import ForbiddenError, InvalidInputError, UnknownError
 from drivewake.auth.keyring import Keyring, Place
-from drivewake.auth.ports import Account, Connections, Tenant, Tenants
+from drivewake.auth.ports import Account, By, Connections, Tenant, Tenants
 from drivewake.auth.signin import SignInService
 from drivewake.auth.tokens import ALARMS
 from drivewake.contracts.connections import PrincipalKind, Status
@@ -86,7 +86,7 @@ class Desk:
         tenant = Tenant(
             id=checked(tenant_id, "tenant"), name=name.strip(), created_at=self._clock.now()
         )
-        await self._store.add_tenant(tenant)
+        await self._store.add_tenant(tenant, By(caller.name))
         _log.info("tenant added", action="tenant_added", tenant=tenant.id)
         return tenant
 
@@ -109,12 +109,12 @@ class Desk:
 
     async def link(self, caller: Caller, tenant: str) -> str:
         """Return a signed link token that connects one account; UnknownError."""
-        return await self._sign_ins.link(await self._tenant(caller, tenant))
+        return await self._sign_ins.link(By(caller.name), await self._tenant(caller, tenant))
 
     async def reauthorize(self, caller: Caller, connection: str) -> str:
         """Return a signed link token for the same principal to come back; UnknownError."""
         found = await self.connection(caller, connection)
-        return await self._sign_ins.link(found.tenant, found.id)
+        return await self._sign_ins.link(By(caller.name), found.tenant, found.id)
 
     async def revoke(self, caller: Caller, connection: str) -> ConnectionView:
         """Begin to end a connection; doing it twice is fine. UnknownError."""
@@ -147,7 +147,8 @@ class Desk:
                 raise UnknownError
             return decide(current, fact, now)
 
-        after = await self._store.apply(_possible(connection), changed, now)
+        by = By(caller.name, action.replace("_", " "))
+        after = await self._store.apply(_possible(connection), changed, now, by)
         _log.info(
             "an operator changed a connection",
             action=action, tenant=after.tenant, connection=after.id, status=after.status,

@@ -13,6 +13,8 @@ from litestar.types import ControllerRouterHandler, ExceptionHandlersMap
 from pydantic import SecretStr
 
 from drivewake.auth import pages
+from drivewake.auth.audit import Trail
+from drivewake.auth.callers import Caller
 from drivewake.auth.errors import (
     ForbiddenError,
     InvalidInputError,
@@ -25,7 +27,7 @@ from drivewake.auth.errors import (
 from drivewake.auth.http_api import BEARER
 from drivewake.auth.signin import SIGN_IN_LIFE, Return, SignInService
 from drivewake.contracts.ids import InvalidIdError
-from drivewake.runtime.http import problem
+from drivewake.runtime.http import Problem, problem
 
 BODY_LIMIT_BYTES: Final = 64 * 1024
 CONNECTED_PATH: Final = "/v1/connected"
@@ -97,14 +99,23 @@ def public_handlers(sign_ins: SignInService, *, secure: bool) -> Sequence[Contro
     return [connect, callback, connected]
 
 
-def exception_handlers() -> ExceptionHandlersMap:
+def exception_handlers(trail: Trail) -> ExceptionHandlersMap:
     """Return how errors become answers."""
+
+    def unknown(request: Request[Any, Any, Any], error: UnknownError) -> Response[Problem]:
+        caller = request.scope.get("user")
+        if isinstance(caller, Caller):
+            # Whether it is not there, or another tenant's, is told to nobody; the trail says who
+            # asked for how much of it.
+            trail.count(caller.name, "api.refused", "unknown", tenant=caller.tenant or "")
+        return problem(HTTPStatus.NOT_FOUND, str(error))
+
     return {
         ForbiddenError: lambda _, error: problem(HTTPStatus.FORBIDDEN, str(error)),
         IssuerUnavailableError: lambda _, error: problem(
             HTTPStatus.SERVICE_UNAVAILABLE, str(error)
         ),
-        UnknownError: lambda _, error: problem(HTTPStatus.NOT_FOUND, str(error)),
+        UnknownError: unknown,
         TenantExistsError: lambda _, error: problem(HTTPStatus.CONFLICT, str(error)),
         InvalidIdError: lambda _, error: problem(HTTPStatus.BAD_REQUEST, str(error)),
         InvalidInputError: lambda _, error: problem(HTTPStatus.BAD_REQUEST, str(error)),

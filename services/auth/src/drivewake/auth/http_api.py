@@ -11,13 +11,18 @@ from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.types import ControllerRouterHandler
 
+from drivewake.auth.audit import Trail
 from drivewake.auth.callers import Caller
 from drivewake.auth.desk import MAX_PAGE, ConnectionView, Desk
+from drivewake.auth.errors import UnknownError
 from drivewake.auth.http_guard import Connection, Gate
-from drivewake.auth.ports import Tenant
+from drivewake.auth.ports import Audit, Tenant
+from drivewake.contracts.audit import AuditRecord
 from drivewake.runtime.http import PROBLEM_JSON, Problem
 
 BEARER: Final = "oidc"
+MAX_RECORDS: Final = 1000
+MAX_BIGINT: Final = 2**63 - 1
 Ask = Request[Caller, Any, Any]
 
 
@@ -57,6 +62,13 @@ class TenantList(msgspec.Struct, frozen=True):
     """All tenants by id."""
 
     tenants: list[Tenant]
+
+
+class AuditPage(msgspec.Struct, frozen=True):
+    """Some records in the order of the chain; `next` continues after them, null at the end."""
+
+    records: list[AuditRecord]
+    next: int | None
 
 
 def _responses(*statuses: HTTPStatus) -> Mapping[int, ResponseSpec]:
@@ -157,6 +169,28 @@ def connection_handlers(desk: Desk, *, public_url: str) -> Sequence[ControllerRo
         return await desk.watch(request.user, connection, data.folders)
 
     return [add_connection, list_connections, show_connection, reauthorize, revoke, watch]
+
+
+def audit_handlers(records: Audit, trail: Trail) -> Sequence[ControllerRouterHandler]:
+    """Return what is read of the audit chain."""
+
+    @get("/audit", role="admin", responses=_WITH_400, summary="Read the audit chain")
+    async def read_audit(
+        request: Ask,
+        tenant: FromQuery[str | None] = None,
+        after: Annotated[int, QueryParameter(ge=0, le=MAX_BIGINT)] = 0,
+        limit: Annotated[int, QueryParameter(ge=1, le=MAX_RECORDS)] = 100,
+    ) -> AuditPage:
+        """Without `tenant`, who runs the installation reads the whole chain."""
+        caller = request.user
+        if tenant is not None and not caller.sees(tenant):
+            raise UnknownError
+        await trail.flush()
+        found = await records.records(tenant or caller.tenant, after, limit)
+        trail.count(caller.name, "audit.read", tenant=tenant or caller.tenant or "")
+        return AuditPage(list(found), found[-1].number if len(found) == limit else None)
+
+    return [read_audit]
 
 
 def behind(gate: Gate, handlers: Sequence[ControllerRouterHandler]) -> Router:

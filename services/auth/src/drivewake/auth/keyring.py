@@ -7,6 +7,7 @@ a sign-in.
 import base64
 import hashlib
 import hmac
+from collections.abc import Callable
 from typing import Final, Literal
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from pydantic import SecretStr
 
 from drivewake.runtime import keyring
-from drivewake.runtime.errors import TamperedError
+from drivewake.runtime.errors import SecretError, TamperedError
 from drivewake.runtime.keyring import KEY_BYTES, Sealed
 
 Purpose = Literal["refresh_token", "sign_in", "account"]
@@ -28,11 +29,19 @@ class Place(keyring.Place, frozen=True, array_like=True):
     purpose: Purpose
 
 
+def _unwatched(key_id: str, place: Place, outcome: str) -> None:
+    del key_id, place, outcome
+
+
 class Keyring(keyring.Keyring):
-    """Seals and opens secrets, signs and checks short texts. Its repr shows key ids only."""
+    """Seals and opens secrets, signs and checks short texts. Its repr shows key ids only.
+
+    `on_use` hears of every attempt to open a secret: key id, place, `ok` or `refused`.
+    """
 
     def __init__(self, keys: dict[str, bytes]) -> None:
         super().__init__(keys)
+        self.on_use: Callable[[str, Place, str], None] = _unwatched
         # Another key than the cipher's for another use.
         self._signing = {
             key_id: HKDFExpand(SHA256(), KEY_BYTES, b"drivewake-sign-v1").derive(raw)
@@ -46,9 +55,15 @@ class Keyring(keyring.Keyring):
     def open(self, sealed: Sealed, place: Place) -> SecretStr:
         """Decrypt a secret; raises UnknownKeyError, TamperedError."""
         try:
-            return SecretStr(self.open_bytes(sealed, place).decode())
+            secret = SecretStr(self.open_bytes(sealed, place).decode())
         except UnicodeDecodeError:
+            self.on_use(sealed.key_id, place, "refused")
             raise TamperedError from None
+        except SecretError:
+            self.on_use(sealed.key_id, place, "refused")
+            raise
+        self.on_use(sealed.key_id, place, "ok")
+        return secret
 
     def sign(self, kind: str, text: str) -> str:
         """Return the text with a signature that holds for this kind of text alone."""

@@ -18,7 +18,7 @@ import msgspec
 from drivewake.auth.domain import Connection, Overtaken, decide
 from drivewake.auth.errors import StoreUnavailableError
 from drivewake.auth.outbox_holds import Holds
-from drivewake.auth.ports import Connections, Outbox, Transition
+from drivewake.auth.ports import By, Connections, Outbox, Transition
 from drivewake.contracts import keys, subjects
 from drivewake.contracts.connections import CONNECTION_TYPE, CONNECTIONS
 from drivewake.contracts.connections import Connection as ConnectionState
@@ -265,7 +265,10 @@ class Reconciler:
             return
         now = self._clock.now()
         after = await self._connections.apply(
-            connection.id, lambda current: decide(current, Overtaken(held), now), now
+            connection.id,
+            lambda current: decide(current, Overtaken(held), now),
+            now,
+            By("auth", "the stream holds a later revision than the database"),
         )
         if after.revision > held:
             REPAIRED.add()

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from drivewake.auth.callers import Caller
 from drivewake.auth.domain import Change, Connection
+from drivewake.contracts.audit import AuditRecord
 from drivewake.contracts.connections import PrincipalKind
 from drivewake.runtime.keyring import Sealed
 
@@ -82,6 +83,40 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     label: Sealed | None
 
 
+class By(msgspec.Struct, frozen=True):
+    """Who does something, and why: what the audit trail says of it."""
+
+    who: str
+    why: str = ""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes a record of the audit chain (drivewake.contracts.audit.AuditRecord)."""
+
+    at: dt.datetime
+    since: dt.datetime
+    who: str
+    action: str
+    outcome: str
+    why: str
+    tenant: str
+    connection: str
+    count: int
+    trace: str
+
+
+class Audit(Protocol):
+    """The audit chain. Nothing in it can be changed."""
+
+    async def append(self, entries: Sequence[Entry]) -> str:
+        """Put entries at the end, durably, all or none; return the head (`NUMBER:HASH`)."""
+        ...
+
+    async def records(self, tenant: str | None, after: int, limit: int) -> Sequence[AuditRecord]:
+        """Return up to `limit` records with a number above `after`, of a tenant or of all."""
+        ...
+
+
 Decide = Callable[[Connection], Change | None]
 
 
@@ -96,7 +131,7 @@ class Tenants(Protocol):
         """Return one tenant, None if there is none of this id."""
         ...
 
-    async def add_tenant(self, tenant: Tenant) -> None:
+    async def add_tenant(self, tenant: Tenant, by: By) -> None:
         """Add a tenant; TenantExistsError if the id is taken."""
         ...
 
@@ -116,11 +151,11 @@ class Connections(Protocol):
         """Return one connection, whoever's it is."""
         ...
 
-    async def apply(self, connection: str, decide: Decide, now: dt.datetime) -> Connection:
+    async def apply(self, connection: str, decide: Decide, now: dt.datetime, by: By) -> Connection:
         """Lock the row, let `decide` say what changes, write it; return the connection after.
 
-        A risen revision is written to the outbox in the same transaction. Raises
-        UnknownError, and whatever `decide` raises, having written nothing.
+        A risen revision is written to the outbox and to the audit chain in the same
+        transaction. Raises UnknownError, and whatever `decide` raises, having written nothing.
         """
         ...
 
@@ -137,7 +172,7 @@ class Grants(Protocol):
         ...
 
     async def apply_to_grant(
-        self, connection: str, grant: str, decide: Decide, now: dt.datetime
+        self, connection: str, grant: str, decide: Decide, now: dt.datetime, by: By
     ) -> Connection:
         """Do `Connections.apply` only if `grant` is still the id of the current grant."""
         ...
@@ -157,7 +192,7 @@ class Grants(Protocol):
 class SignIns(Protocol):
     """Links, trips to Google, and the connections that come of them."""
 
-    async def add_link(self, link: Link) -> None:
+    async def add_link(self, link: Link, now: dt.datetime, by: By) -> None:
         """Store a link."""
         ...
 
@@ -197,6 +232,7 @@ class Establish(msgspec.Struct, frozen=True, kw_only=True):
     seal_grant: Callable[[str], Grant]
     seal_label: Callable[[str], Sealed | None]
     now: dt.datetime
+    by: By
 
 
 class Revocations(Protocol):

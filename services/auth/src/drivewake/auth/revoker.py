@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from drivewake.auth.domain import Connection, RevokeFinished, RevokePostponed, decide, given_up
 from drivewake.auth.errors import GoogleUnavailableError, StoreUnavailableError
 from drivewake.auth.keyring import Keyring, Place
-from drivewake.auth.ports import Connections, Google, Grants, Housekeeping, Revocations
+from drivewake.auth.ports import By, Connections, Google, Grants, Housekeeping, Revocations
 from drivewake.auth.tokens import ALARMS
 from drivewake.runtime.clock import Clock
 from drivewake.runtime.errors import SecretError
@@ -83,7 +83,7 @@ class Revoker:
                 attempts=connection.revoke_attempts, given_up=given_up(connection, now),
             )  # fmt: skip
         after = await self._store.apply(
-            connection.id, lambda current: decide(current, fact, now), now
+            connection.id, lambda current: decide(current, fact, now), now, By("auth")
         )
         if after.status == "revoked":
             _log.info(

@@ -2,9 +2,10 @@
 
 import datetime as dt
 
+from drivewake.auth.audit import entry
 from drivewake.auth.database import QUERIES, Row, Session
 from drivewake.auth.domain import Change, Connection
-from drivewake.auth.ports import Account, Grant, Link, SignIn, Transition
+from drivewake.auth.ports import Account, By, Entry, Grant, Link, SignIn, Transition
 from drivewake.runtime.keyring import Sealed
 
 
@@ -112,6 +113,19 @@ async def write_change(
     if after.revision > before.revision:
         await add_transition(session, after, now)
     return after
+
+
+def change_entry(by: By, connection: Connection, now: dt.datetime) -> Entry:
+    """Return what the audit chain says of a new revision."""
+    return entry(
+        by,
+        now,
+        "connection.changed",
+        outcome=connection.status,
+        why=connection.reason,
+        tenant=connection.tenant,
+        connection=connection.id,
+    )
 
 
 async def add_transition(session: Session, connection: Connection, now: dt.datetime) -> None:

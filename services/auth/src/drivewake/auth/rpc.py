@@ -8,11 +8,13 @@ from typing import Final, Protocol
 
 import msgspec
 
+from drivewake.auth.audit import Trail
 from drivewake.auth.domain import Reported, decide
 from drivewake.auth.errors import StoreUnavailableError, UnknownError
-from drivewake.auth.ports import Connections
+from drivewake.auth.ports import By, Connections
 from drivewake.auth.refusals import RefusedError
 from drivewake.auth.tokens import TokenService
+from drivewake.contracts import subjects
 from drivewake.contracts.ids import InvalidIdError, checked
 from drivewake.contracts.rpc import Refusal, ReportReply, ReportRequest, TokenRequest
 from drivewake.runtime.bus import Requester
@@ -20,10 +22,10 @@ from drivewake.runtime.clock import Clock
 from drivewake.runtime.logging import get_logger
 from drivewake.runtime.metrics import Counter
 
-from drivewake.contracts import subjects  # isort: skip
-
 CALLERS: Final = frozenset({"poller", "webhook"})
 MAX_REQUEST_BYTES: Final = 16 * 1024
+MAX_CALLER: Final = 64
+_TOKEN_PREFIX: Final = subjects.TOKEN_RPC_ALL.removesuffix("*")
 CONCURRENCY: Final = 4096
 """Waiters of slow refreshes must not keep others from cached tokens."""
 
@@ -44,6 +46,9 @@ ANSWERS: Final = Counter(
 )  # fmt: skip
 
 
+_GIVEN: Final = ANSWERS.adder(outcome="token")
+
+
 class Desk(Protocol):
     """What answers a decoded question of a known caller."""
 
@@ -55,10 +60,13 @@ class Desk(Protocol):
 class Rpc:
     """Answers token requests and reports."""
 
-    def __init__(self, tokens: TokenService, connections: Connections, clock: Clock) -> None:
+    def __init__(
+        self, tokens: TokenService, connections: Connections, clock: Clock, trail: Trail
+    ) -> None:
         self._tokens = tokens
         self._connections = connections
         self._clock = clock
+        self._trail = trail
 
     async def serve(self, bus: Requester) -> None:
         """Begin to answer."""
@@ -82,6 +90,10 @@ class Rpc:
             except Exception as error:  # noqa: BLE001 - whatever fails, the caller learns its kind
                 refusal = _refusal_of(error, caller)
         ANSWERS.add(outcome=refusal.code)
+        verb = "token" if subject.startswith(_TOKEN_PREFIX) else "report"
+        tenant, connection = _about(body)
+        who = f"service:{caller[:MAX_CALLER]}"
+        self._trail.count(who, f"{verb}.refused", refusal.code, "", tenant, connection)
         _log.info(
             "refused",
             action="rpc_refused",
@@ -96,7 +108,9 @@ class Rpc:
         checked(request.tenant)
         checked(request.connection)
         reply = await self._tokens.reply(caller, request)
-        ANSWERS.add(outcome="token")
+        _GIVEN()
+        who = f"service:{caller}"
+        self._trail.count(who, "token.issued", tenant=request.tenant, connection=request.connection)
         return reply
 
     async def _report(self, caller: str, body: bytes) -> bytes:
@@ -107,12 +121,15 @@ class Rpc:
         if known is None:
             raise UnknownError
         if report.finding == "grant_dead":
-            await self._verified(report)
+            await self._verified(caller, report)
             known = await self._connections.connection(report.tenant, report.connection)
         else:
             fact, now = Reported(report.finding, report.reason), self._clock.now()
             known = await self._connections.apply(
-                report.connection, lambda current: decide(current, fact, now), now
+                report.connection,
+                lambda current: decide(current, fact, now),
+                now,
+                By(f"service:{caller}", f"reported {report.finding}"),
             )
         if known is None:
             raise UnknownError
@@ -123,13 +140,31 @@ class Rpc:
         )  # fmt: skip
         return _ENCODER.encode(ReportReply(status=known.status))
 
-    async def _verified(self, report: ReportRequest) -> None:
+    async def _verified(self, caller: str, report: ReportRequest) -> None:
         """Ask Google before believing that a grant is dead; its answer changes the state."""
         try:
-            await self._tokens.verify(report.tenant, report.connection)
+            await self._tokens.verify(caller, report.tenant, report.connection)
         except RefusedError as error:
             if error.refusal.retry:
                 raise
+
+
+class _About(msgspec.Struct, frozen=True):
+    """Whom a question is about, whatever else is in it."""
+
+    tenant: str
+    connection: str
+
+
+def _about(body: bytes) -> tuple[str, str]:
+    """Return tenant and connection of a refused question, as far as they can be read."""
+    if len(body) > MAX_REQUEST_BYTES:
+        return "", ""
+    try:
+        about = msgspec.json.decode(body, type=_About)
+        return checked(about.tenant), checked(about.connection)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidIdError):
+        return "", ""
 
 
 def _refused_unheard(caller: str, body: bytes) -> Refusal | None:

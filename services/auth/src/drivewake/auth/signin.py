@@ -27,6 +27,7 @@ from drivewake.auth.errors import (
 )
 from drivewake.auth.keyring import Keyring, Place, fingerprint
 from drivewake.auth.ports import (
+    By,
     Connections,
     Establish,
     Google,
@@ -95,19 +96,15 @@ class SignInService:
         self._consent = consent
         self._clock = clock
 
-    async def link(self, tenant: str, connection: str | None = None) -> str:
+    async def link(self, by: By, tenant: str, connection: str | None = None) -> str:
         """Return a signed link token that connects one account; UnknownError."""
         if await self._store.tenant(tenant) is None:
             raise UnknownError
         if connection is not None and await self._store.connection(tenant, connection) is None:
             raise UnknownError
-        link = Link(
-            id=new_id(),
-            tenant=tenant,
-            connection=connection,
-            expires_at=self._clock.now() + LINK_LIFE,
-        )
-        await self._store.add_link(link)
+        now = self._clock.now()
+        link = Link(id=new_id(), tenant=tenant, connection=connection, expires_at=now + LINK_LIFE)
+        await self._store.add_link(link, now, by)
         return self._keyring.sign(consent.LINK, link.id)
 
     async def depart(self, link_token: str) -> Departure:
@@ -267,6 +264,7 @@ class SignInService:
             seal_grant=seal_grant,
             seal_label=seal_label,
             now=now,
+            by=By("person", "consented at Google"),
         )
         try:
             connection = await self._store.establish(request)

@@ -4,10 +4,12 @@ import datetime as dt
 from collections.abc import Callable
 
 from drivewake.auth import rows
+from drivewake.auth.audit import entry
+from drivewake.auth.audit_store import append_audit
 from drivewake.auth.database import QUERIES, Database, Session
 from drivewake.auth.domain import Connection
 from drivewake.auth.errors import SignInError
-from drivewake.auth.ports import Establish, Link, SignIn
+from drivewake.auth.ports import By, Establish, Link, SignIn
 
 MAX_OPENINGS = 20
 """Mail scanners open links too; each opening costs a row for some minutes."""
@@ -19,9 +21,13 @@ class SignInStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add_link(self, link: Link) -> None:
+    async def add_link(self, link: Link, now: dt.datetime, by: By) -> None:
         """Store a link."""
-        await self._database.row("add_link", link.id, link.tenant, link.connection, link.expires_at)
+        async with self._database.transaction() as session:
+            values = (link.id, link.tenant, link.connection, link.expires_at)
+            await session.execute(QUERIES["add_link"], *values)
+            of = {"tenant": link.tenant, "connection": link.connection or ""}
+            await append_audit(session, [entry(by, now, "link.made", **of)])
 
     async def open_link(
         self, link: str, sign_in: Callable[[Link], SignIn], now: dt.datetime
@@ -62,6 +68,7 @@ class SignInStore:
                 await session.execute(
                     QUERIES["label_connection"], connection.id, label.key_id, label.data
                 )
+            await append_audit(session, [rows.change_entry(request.by, connection, request.now)])
             return connection
 
     async def forget_expired(self, now: dt.datetime) -> None:

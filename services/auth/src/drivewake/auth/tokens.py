@@ -6,6 +6,7 @@ from typing import Final, Protocol
 import msgspec
 
 from drivewake.auth import scopes
+from drivewake.auth.audit import Trail, entry
 from drivewake.auth.domain import (
     Connection,
     Fact,
@@ -24,7 +25,7 @@ from drivewake.auth.errors import (
 )
 from drivewake.auth.keyring import Keyring, Place
 from drivewake.auth.patience import Key, Patience
-from drivewake.auth.ports import Connections, Google, Grant, Grants, Tokens
+from drivewake.auth.ports import By, Connections, Google, Grant, Grants, Tokens
 from drivewake.auth.refusals import Code, RefusedError, refused
 from drivewake.auth.token_cache import BadKeyError, CachedToken, TokenCache
 from drivewake.contracts.ids import new_id
@@ -73,6 +74,7 @@ class TokenService:
         google: Google,
         keyring: Keyring,
         clock: Clock,
+        trail: Trail,
         *,
         required: frozenset[str],
         cache_size: int,
@@ -81,6 +83,7 @@ class TokenService:
         self._google = google
         self._keyring = keyring
         self._clock = clock
+        self._trail = trail
         self._required = required
         self._cache = TokenCache(cache_size)
         self._flights: dict[Key, _Flight] = {}
@@ -95,7 +98,7 @@ class TokenService:
             self._renew(key, request.rejected)
             token = None
         if token is None:
-            token = await self._shared(key)
+            token = await self._shared(key, By(f"service:{caller}", "asked for a token"))
         if not may_use(token.connection, caller, self._clock.now()):
             raise _not_active(token.connection)
         lacking = sorted(set(scopes.parsed(" ".join(request.scopes))) - token.scopes)
@@ -121,7 +124,7 @@ class TokenService:
         for flight in self._flights.values():
             flight.void = True
 
-    async def verify(self, tenant: str, connection: str) -> None:
+    async def verify(self, caller: str, tenant: str, connection: str) -> None:
         """Ask Google whether the grant still lives, and believe the answer.
 
         Raises RefusedError; bounded like renewals on a caller's word.
@@ -130,7 +133,7 @@ class TokenService:
         token = self._cache.get(key, self._clock.monotonic_s())
         if token is not None:
             self._renew(key, token.token_id)
-        await self._shared(key)
+        await self._shared(key, By(f"service:{caller}", "reported a dead grant"))
 
     async def close(self) -> None:
         """End the refreshes under way."""
@@ -145,21 +148,21 @@ class TokenService:
             raise refused("google_unavailable", "tokens are refused too often", retry=True)
         self._cache.reject(key, token_id)
 
-    async def _shared(self, key: Key) -> CachedToken:
+    async def _shared(self, key: Key, by: By) -> CachedToken:
         """Return the fresh token that one refresh brings to all who wait for it."""
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = _Flight()
-            flight.task = asyncio.create_task(self._fly(key, flight), name="token-refresh")
+            flight.task = asyncio.create_task(self._fly(key, flight, by), name="token-refresh")
             flight.task.add_done_callback(_retrieved)
         # Who gives up waiting must not end the refresh for the others.
         return await asyncio.shield(flight.task)
 
-    async def _fly(self, key: Key, flight: _Flight) -> CachedToken:
+    async def _fly(self, key: Key, flight: _Flight, by: By) -> CachedToken:
         try:
             for _ in range(ATTEMPTS):
                 flight.void = False
-                token = await self._refresh(key)
+                token = await self._refresh(key, by)
                 if token is None or flight.void:
                     continue
                 if token.connection.revision >= flight.overtaken:
@@ -171,7 +174,7 @@ class TokenService:
         finally:
             del self._flights[key]
 
-    async def _refresh(self, key: Key) -> CachedToken | None:
+    async def _refresh(self, key: Key, by: By) -> CachedToken | None:
         """Return a fresh token, None if the grant was replaced meanwhile; RefusedError."""
         known = await self._store.connection(*key)
         if known is None:
@@ -184,11 +187,16 @@ class TokenService:
         if grant is None:
             raise _not_active(known)
         async with self._slots:
-            tokens = await self._asked(known, grant)
+            tokens = await self._asked(known, grant, by)
         if tokens is None:
             return None
         self._patience.succeeded(key)
-        after = await self._learned(known, grant, tokens)
+        after = await self._learned(known, grant, tokens, by)
+        # Nobody gets the new token before the chain says that there is one.
+        fact = entry(
+            by, self._clock.now(), "token.refreshed", tenant=known.tenant, connection=known.id
+        )
+        await self._trail.append(fact)
         if not may_use(after, "webhook", self._clock.now()):
             raise _not_active(after)
         return CachedToken(
@@ -201,7 +209,7 @@ class TokenService:
             monotonic_s=self._clock.monotonic_s(),
         )
 
-    async def _asked(self, known: Connection, grant: Grant) -> Tokens | None:
+    async def _asked(self, known: Connection, grant: Grant, by: By) -> Tokens | None:
         """Ask Google; a refusal changes the connection. None if the grant was not current."""
         try:
             place = Place(grant.tenant, grant.connection, "refresh_token")
@@ -216,23 +224,25 @@ class TokenService:
         except GrantDeadError as error:
             REFRESHES.add(outcome="dead")
             reason = f"Google ended the grant ({error.code})"
-            await self._concluded(known, grant, GrantDied(reason), "grant_dead")
+            await self._concluded(known, grant, GrantDied(reason), "grant_dead", by)
             return None
         except GrantBlockedError as error:
             REFRESHES.add(outcome="blocked")
             reason = f"an administrator at Google blocks it ({error.code})"
-            await self._concluded(known, grant, Reported("blocked", reason), "not_active")
+            await self._concluded(known, grant, Reported("blocked", reason), "not_active", by)
             return None
         except (GoogleUnavailableError, ClientRejectedError) as error:
-            raise self._failed(known, error) from None
+            raise self._failed(known, error, by) from None
         REFRESHES.add(outcome="ok")
         return tokens
 
-    async def _concluded(self, known: Connection, grant: Grant, fact: Fact, code: Code) -> None:
+    async def _concluded(
+        self, known: Connection, grant: Grant, fact: Fact, code: Code, by: By
+    ) -> None:
         """Let a refusal change the connection and refuse; return if the grant is an old one."""
         now = self._clock.now()
         after = await self._store.apply_to_grant(
-            known.id, grant.id, lambda current: decide(current, fact, now), now
+            known.id, grant.id, lambda current: decide(current, fact, now), now, by
         )
         _log.warning(
             "Google refused a refresh",
@@ -241,25 +251,26 @@ class TokenService:
         if not may_use(after, "webhook", now) or after.status == "revoking":
             raise refused(code, f"the connection is {after.status}", retry=False)
 
-    def _failed(self, known: Connection, error: Exception) -> RefusedError:
+    def _failed(self, known: Connection, error: Exception, by: By) -> RefusedError:
         """Note a failure that is not the connection's fault; return the refusal."""
         outcome = "unavailable" if isinstance(error, GoogleUnavailableError) else "client_rejected"
         REFRESHES.add(outcome=outcome)
         self._patience.failed((known.tenant, known.id), self._clock.monotonic_s())
+        self._trail.count(by.who, "token.refreshed", outcome, by.why, known.tenant, known.id)
         level = "warning" if outcome == "unavailable" else "error"
         getattr(_log, level)(
             "a refresh failed", action="refresh_failed", connection=known.id, reason=str(error)
         )
         return refused("google_unavailable", str(error), retry=True)
 
-    async def _learned(self, known: Connection, grant: Grant, tokens: Tokens) -> Connection:
+    async def _learned(self, known: Connection, grant: Grant, tokens: Tokens, by: By) -> Connection:
         """Write what a refresh taught: another refresh token, other scopes, a recovery."""
         current = await self._rewrapped(grant, tokens)
         fact, now = Refreshed(tokens.scopes, self._required), self._clock.now()
         if decide(known, fact, now) is None:
             return known
         return await self._store.apply_to_grant(
-            known.id, current, lambda connection: decide(connection, fact, now), now
+            known.id, current, lambda connection: decide(connection, fact, now), now, by
         )
 
     async def _rewrapped(self, grant: Grant, tokens: Tokens) -> str:
