@@ -18,3 +18,6 @@ create table auth.audit (
 );
 create index audit_tenant on auth.audit (tenant, number);
 grant select, insert on auth.audit to drivewake_auth;
+
+-- migrate:down
+-- forward only
