@@ -2,21 +2,35 @@
 
 import asyncio
 import contextlib
+import datetime as dt
+import ipaddress
 import json
 import logging
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from litestar import get, post
 from litestar.exceptions import NotAuthorizedException
 from litestar.params import JSONBody
 
 from drivewake.runtime import telemetry
 from drivewake.runtime.errors import ConfigurationError
-from drivewake.runtime.http import HEADER_BUFFER_BYTES, HttpServer, application, problem, serve_http
+from drivewake.runtime.http import (
+    HEADER_BUFFER_BYTES,
+    HttpServer,
+    Tls,
+    application,
+    problem,
+    serve_http,
+)
 from drivewake.runtime.lifecycle import Service, Stop
 from drivewake.runtime.logging import configure
 from drivewake.runtime.telemetry import traceparent
@@ -288,3 +302,55 @@ async def test_a_port_is_free_after_the_end() -> None:
         await running.get("/healthz")
         port = running.server.port
     HttpServer(application(Service("x", shutdown_s=1)), "127.0.0.1", port).close()
+
+
+async def test_tls_can_end_here(tmp_path: Path) -> None:
+    """With certificate and key the same face speaks TLS 1.2 and newer."""
+    tls = _certificate(tmp_path)
+    server = HttpServer(application(Service("face", shutdown_s=5)), "127.0.0.1", 0, tls=tls)
+    stop = Stop()
+    serving = asyncio.create_task(server.run(stop))
+    trust = ssl.create_default_context(cafile=str(tls.certificate))
+    url = f"https://127.0.0.1:{server.port}/healthz"
+    async with aiohttp.ClientSession() as client, client.get(url, ssl=trust) as answer:
+        status = answer.status
+    stop.request()
+    await serving
+
+    assert 200 == status
+
+
+async def test_a_certificate_that_cannot_serve_is_one_line(tmp_path: Path) -> None:
+    """The start fails with the settings' names, not at the first client."""
+    tls = _certificate(tmp_path)
+    tls.key.write_text("no key")
+
+    with pytest.raises(ConfigurationError, match="DRIVEWAKE_TLS_CERTIFICATE") as caught:
+        HttpServer(application(Service("face", shutdown_s=5)), "127.0.0.1", 0, tls=tls)
+
+    assert "\n" not in str(caught.value)
+
+
+def _certificate(folder: Path) -> Tls:
+    """Make a certificate for this machine's loopback address that signs itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    tls = Tls(certificate=folder / "chain.pem", key=folder / "key.pem")
+    tls.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    tls.key.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return tls

@@ -10,13 +10,15 @@ that ends by itself raises.
 import asyncio
 import os
 import socket
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from granian.constants import Interfaces
+from granian.constants import Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.net import SocketHolder  # type: ignore[attr-defined]
 from granian.server.embed import Server
@@ -190,10 +192,28 @@ def bound_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
+class Tls(msgspec.Struct, frozen=True, kw_only=True):
+    """Where certificate chain and private key lie, both PEM. They are read once, at the start."""
+
+    certificate: Path
+    key: Path
+
+    def check(self) -> None:
+        """Raise ConfigurationError, in one line, if these cannot serve."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            # A passphrase would be asked for on the terminal.
+            context.load_cert_chain(self.certificate, self.key, password="")
+        except (OSError, ssl.SSLError, ValueError) as error:
+            raise ConfigurationError(
+                f"DRIVEWAKE_TLS_CERTIFICATE, DRIVEWAKE_TLS_KEY: cannot be used: {error}"
+            ) from None
+
+
 class _Embedded(Server):
     """Granian in our loop, on a socket that we bound, silent."""
 
-    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+    def __init__(self, app: ASGIApp, listener: socket.socket, tls: Tls | None = None) -> None:
         host, port = listener.getsockname()[:2]
         super().__init__(
             app,
@@ -203,6 +223,9 @@ class _Embedded(Server):
             websockets=False,
             backlog=BACKLOG,
             log_enabled=False,
+            ssl_cert=tls.certificate if tls else None,
+            ssl_key=tls.key if tls else None,
+            ssl_protocol_min=SSLProtocols.tls12,
             http1_settings=HTTP1Settings(
                 header_read_timeout=int(HEADER_TIMEOUT_S * 1000),
                 max_buffer_size=HEADER_BUFFER_BYTES,
@@ -219,7 +242,7 @@ class _Embedded(Server):
 class HttpServer:
     """One application at one address. Binding happens here, so `port` is known at once.
 
-    Raises ConfigurationError if the address cannot be bound.
+    Raises ConfigurationError if the address cannot be bound, or the certificate not used.
     """
 
     def __init__(
@@ -230,10 +253,13 @@ class HttpServer:
         *,
         public: bool = False,
         counted_elsewhere: tuple[str, ...] = (),
+        tls: Tls | None = None,
     ) -> None:
+        if tls is not None:
+            tls.check()
         observed = Observed(app, public=public, counted_elsewhere=counted_elsewhere)
         self._listener = bound_socket(host, port)
-        self._server = _Embedded(observed, self._listener)
+        self._server = _Embedded(observed, self._listener, tls)
         self.host = host
         self.port: int = self._listener.getsockname()[1]
 

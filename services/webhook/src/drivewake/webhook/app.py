@@ -19,6 +19,7 @@ from drivewake.webhook.keeper import Keeper
 from drivewake.webhook.opener import Opener
 from drivewake.webhook.registry import Channels, Registry
 from drivewake.webhook.settings import WebhookSettings
+from drivewake.webhook.source import networks
 
 NAME = "webhook"
 
@@ -71,11 +72,16 @@ async def compose(
 
     app = application(
         service,
-        handlers(ingress.answer),
+        handlers(ingress.answer, networks(settings.trusted_proxies)),
         readiness={"nats": bus.check, "registry": registry_loaded},
     )
     server = HttpServer(
-        app, settings.http_host, settings.http_port, public=True, counted_elsewhere=(PATH,)
+        app,
+        settings.http_host,
+        settings.http_port,
+        public=True,
+        counted_elsewhere=(PATH,),
+        tls=settings.tls(),
     )
     drained = Stop()
 

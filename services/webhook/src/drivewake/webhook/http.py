@@ -1,7 +1,8 @@
 """The public face: Google's pushes, and robots.txt that lets them in."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
@@ -11,25 +12,29 @@ from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
 from drivewake.webhook.domain import MAX_BODY_BYTES, InvalidPushError, Push, read_push
 from drivewake.webhook.metrics import PUSHES
+from drivewake.webhook.source import Network, source_of
 
 PATH: Final = "/v1/notifications/drive"
 BODY_TIMEOUT_S: Final = 5.0
 MAX_LENGTH_DIGITS: Final = 18
 ROBOTS: Final = "User-agent: APIs-Google\nAllow: /v1/notifications/\n\nUser-agent: *\nDisallow: /\n"
-Answer = Callable[[Push], Awaitable[int]]
+Answer = Callable[[Push, Callable[[], str]], Awaitable[int]]
 
 
 class _BodyTooLargeError(Exception):
     """The body is over the bound."""
 
 
-def handlers(answer: Answer) -> list[ControllerRouterHandler]:
-    """Return the handlers; `answer` returns the status for a well-formed push."""
+def handlers(answer: Answer, trusted: Sequence[Network] = ()) -> list[ControllerRouterHandler]:
+    """Return the handlers; `answer` returns the status for a well-formed push.
+
+    It is handed what tells the push's source, judged by the `trusted` proxies before us.
+    """
 
     # A mount: routes of raw ASGI handlers with path parameters fail inside Litestar 2.25.
     @asgi(PATH, is_mount=True, copy_scope=False)
     async def notification(scope: Scope, receive: Receive, send: Send) -> None:
-        status = await _status(scope, receive, answer)
+        status = await _status(scope, receive, answer, trusted)
         await _reply(send, status)
 
     @get("/robots.txt", media_type=MediaType.TEXT, include_in_schema=False, sync_to_thread=False)
@@ -39,7 +44,9 @@ def handlers(answer: Answer) -> list[ControllerRouterHandler]:
     return [notification, robots]
 
 
-async def _status(scope: Scope, receive: Receive, answer: Answer) -> int:
+async def _status(
+    scope: Scope, receive: Receive, answer: Answer, trusted: Sequence[Network]
+) -> int:
     if scope["type"] != ScopeType.HTTP or scope["method"] != "POST":
         return HTTPStatus.METHOD_NOT_ALLOWED
     headers = scope["headers"]
@@ -55,7 +62,15 @@ async def _status(scope: Scope, receive: Receive, answer: Answer) -> int:
     except InvalidPushError:
         PUSHES.add(verdict="invalid")
         return HTTPStatus.BAD_REQUEST
-    return await answer(push)
+    return await answer(push, partial(_source, scope, trusted))
+
+
+def _source(scope: Scope, trusted: Sequence[Network]) -> str:
+    forwarded = [
+        value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"
+    ]
+    peer = scope.get("client")
+    return source_of(peer[0] if peer else "", forwarded, trusted)
 
 
 def _ids(path: str) -> tuple[str, str, str]:

@@ -1,5 +1,6 @@
 """One push: judged, made durable, answered. No call to Google, no database on this path."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
@@ -12,8 +13,10 @@ from drivewake.webhook.domain import ANSWERS, Push, judge
 from drivewake.webhook.keeper import Keeper
 from drivewake.webhook.metrics import COUNT_POKE, PUSHES
 from drivewake.webhook.registry import Channels, Heard
+from drivewake.webhook.source import Allowance
 from drivewake.webhook.tokens import Keyring
 
+SOURCE_AUDIT_PER_S: Final = 1.0
 AUDIT_PER_S: Final = 5.0
 _log = get_logger(__name__)
 
@@ -35,10 +38,10 @@ class Ingress:
         self._commit = commit
         self._keeper = keeper
         self._clock = clock or SystemClock()
-        self._audit = _Allowance(AUDIT_PER_S)
+        self._audit = Allowance(source_per_s=SOURCE_AUDIT_PER_S, all_per_s=AUDIT_PER_S)
 
-    async def answer(self, push: Push) -> int:
-        """Return the status for a push."""
+    async def answer(self, push: Push, source: Callable[[], str]) -> int:
+        """Return the status for a push; `source` tells who sent it, asked for audit lines alone."""
         now = self._clock.now()
         record = self._channels.registry.get(push.channel)
         verdict = judge(push, record, self._keys, now, looked_up=False)
@@ -53,7 +56,7 @@ class Ingress:
             PUSHES.add(verdict=verdict)
             if verdict == "orphan":
                 self._keeper.orphan(push)
-            self._tell(push, verdict)
+            self._tell(push, verdict, source())
             return ANSWERS[verdict]
         COUNT_POKE()
         try:
@@ -69,32 +72,16 @@ class Ingress:
         self._keeper.heard(push.channel, record, heard)
         return HTTPStatus.OK
 
-    def _tell(self, push: Push, verdict: str) -> None:
+    def _tell(self, push: Push, verdict: str, source: str) -> None:
         """Leave an audit line; a flood of them is counted in the metric alone."""
-        if self._audit.take(self._clock.monotonic_s()):
+        if self._audit.take(source, self._clock.monotonic_s()):
             _log.warning(
                 "a push was turned away",
                 action="push_refused",
                 verdict=verdict,
+                source=source,
                 channel=push.channel,
                 tenant=push.subject.tenant,
                 connection=push.subject.connection,
                 log=push.subject.log,
             )
-
-
-class _Allowance:
-    """A few a second, ten seconds' worth at once."""
-
-    def __init__(self, per_s: float) -> None:
-        self._per_s = per_s
-        self._left = per_s * 10
-        self._at_s = 0.0
-
-    def take(self, now_s: float) -> bool:
-        self._left = min(self._left + (now_s - self._at_s) * self._per_s, self._per_s * 10)
-        self._at_s = now_s
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True

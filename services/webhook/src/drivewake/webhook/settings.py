@@ -1,12 +1,15 @@
 """What webhook is told from outside."""
 
+from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from drivewake.runtime.http import Tls
 from drivewake.runtime.settings import ServiceSettings
 from drivewake.webhook.plan import Policy
+from drivewake.webhook.source import networks
 from drivewake.webhook.tokens import Keyring
 
 
@@ -20,6 +23,9 @@ class WebhookSettings(ServiceSettings):
     google_api_url: str = "https://www.googleapis.com"
     google_debug: bool = False
     channel_lifetime_s: float = Field(default=604_800.0, ge=5.0, le=604_800.0)
+    tls_certificate: Path | None = Field(default=None, description="PEM chain, to end TLS here")
+    tls_key: Path | None = None
+    trusted_proxies: str = Field(default="", description="addresses or networks, with commas")
 
     @field_validator("channel_keys")
     @classmethod
@@ -45,6 +51,24 @@ class WebhookSettings(ServiceSettings):
                 "a simulator may get DRIVEWAKE_ALLOW_INSECURE_PUSH=true"
             )
         return self
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        networks(value)
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("DRIVEWAKE_TLS_CERTIFICATE and DRIVEWAKE_TLS_KEY belong together")
+        return self
+
+    def tls(self) -> Tls | None:
+        """Return certificate and key, None where a proxy ends TLS."""
+        if self.tls_certificate is None or self.tls_key is None:
+            return None
+        return Tls(certificate=self.tls_certificate, key=self.tls_key)
 
     def keyring(self) -> Keyring:
         """Return the keys of channel tokens."""
