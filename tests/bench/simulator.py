@@ -1,14 +1,16 @@
 """How fast the simulated Google serves changes.list, against a bare ASGI server.
 
-    just bench simulator [--rounds 5] [--seconds 3] [--scale] [--json FILE]
+    just bench simulator [--rounds 5] [--seconds 3] [--no-scale] [--json FILE]
 
 Both answer the same bytes with the same headers, from the same server program, each in a
 process of its own that one client asks over eight connections. `changes_vs_asgi` reads pages
 of 100 changes as a connector asks for them, `changes_anew_vs_asgi` asks otherwise each time, so
 that no page can be served again and only its entries are known, `changes_preencoded_vs_asgi` has
 pages that are kept encoded. `seed_files_s` is how many files a second are created in process.
-With `--scale` a whole organisation is made: 1,000,000 files and 10,000 people, a file seen by
-three on average, a quarter of them in shared drives of a hundred members.
+Unless `--no-scale`, a whole organisation is made: 1,000,000 files and 10,000 people with a
+hundred groups of a hundred. Three quarters of the files are seen by three people each (the mean
+is printed), the others, in shared drives, by a group. `past_state_s` is how long it takes to tell
+what one of these people saw when half of it was there.
 """
 
 import asyncio
@@ -33,6 +35,7 @@ from drivewake.lab import bench
 from drivewake.lab.google import Options, SimulatedGoogle, start_google_process
 from drivewake.lab.google.http import Response, send_response
 from drivewake.lab.google.model import Change, User
+from drivewake.lab.google.seen import seen_by
 from drivewake.lab.google.serve import free_port
 
 ALICE = "alice@example.com"
@@ -184,10 +187,8 @@ def _seed_rate(files: int) -> float:
     return files / (time.perf_counter() - started_s)
 
 
-def _organisation(
-    files: int, people: int, told: "multiprocessing.Queue[tuple[float, float]]"
-) -> None:
-    """Make a large world in a process of its own; tell seconds taken and GB resident."""
+def _organisation(files: int, people: int, told: "multiprocessing.Queue[dict[str, float]]") -> None:
+    """Make a large world in a process of its own; tell what it took and holds."""
     rng, world = random.Random(1), SimulatedGoogle()
     state, started_s = world.state, time.perf_counter()
     gc.disable()
@@ -220,20 +221,38 @@ def _organisation(
         name, data = f"document {number}.txt", b"content %d" % number
         change = state.create(actor, name, place, now_ns, mime_type="text/plain", data=data)
         done(change)
-    told.put((time.perf_counter() - started_s, psutil.Process().memory_info().rss / 1e9))
+    figures = {
+        "seed_s": time.perf_counter() - started_s,
+        "rss_gb": psutil.Process().memory_info().rss / 1e9,
+        "files": float(len(state.files)),
+    }
+    readers = [
+        sum(len(state.access.members(key)) for key in state.access.grants(file))
+        for file in state.files.values()
+        if file.drive is None
+    ]
+    figures["readers"] = sum(readers) / len(readers)
+    started_s = time.perf_counter()
+    then = seen_by(world, users[-1].email, seq=state.seq // 2)
+    figures["past_s"], figures["past_files"] = time.perf_counter() - started_s, len(then["files"])
+    told.put(figures)
 
 
 def _scale() -> list[bench.Row]:
     """Return the rows of the large world."""
     context = multiprocessing.get_context("spawn")
-    told: multiprocessing.Queue[tuple[float, float]] = context.Queue()
+    told: multiprocessing.Queue[dict[str, float]] = context.Queue()
     process = context.Process(target=_organisation, args=(1_000_000, 10_000, told))
     process.start()
-    seconds, gigabytes = told.get(timeout=1800)
+    figures = told.get(timeout=1800)
     process.join()
     return [
-        bench.Row(row="million_files_seed_s", value=seconds, unit="s"),
-        bench.Row(row="million_files_rss_gb", value=gigabytes, unit="GB"),
+        bench.Row(row="million_files", value=figures["files"], unit="files"),
+        bench.Row(row="million_files_readers", value=figures["readers"], unit="people/file"),
+        bench.Row(row="million_files_seed_s", value=figures["seed_s"], unit="s"),
+        bench.Row(row="million_files_rss_gb", value=figures["rss_gb"], unit="GB"),
+        bench.Row(row="past_state_s", value=figures["past_s"], unit="s"),
+        bench.Row(row="past_state_files", value=figures["past_files"], unit="files"),
     ]
 
 
@@ -241,7 +260,12 @@ def _scale() -> list[bench.Row]:
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--seconds", default=3.0, show_default=True)
 @click.option("--files", default=20_000, show_default=True, help="For seed_files_s.")
-@click.option("--scale", is_flag=True, help="Make a million files for ten thousand people too.")
+@click.option(
+    "--scale/--no-scale",
+    default=True,
+    show_default=True,
+    help="Make a million files for ten thousand people too.",
+)
 @click.option("--json", "json_path", type=click.Path(path_type=Path))
 def main(*, rounds: int, seconds: float, files: int, scale: bool, json_path: Path | None) -> None:
     """Measure changes.list of 100 entries against a bare ASGI server, in turn."""

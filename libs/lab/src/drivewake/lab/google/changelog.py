@@ -63,14 +63,13 @@ class ChangeLog:
         The second value is None when the log was read to its end.
         """
         found: list[Entry] = []
-        at = bisect_left(self._seqs, start)
-        while at < len(self._files):
-            seq, file_id = self._seqs[at], self._files[at]
-            if self._latest[file_id] == seq:
+        seqs, files, times, latest = self._seqs, self._files, self._times, self._latest
+        for at in range(bisect_left(seqs, start), len(files)):
+            seq, file_id = seqs[at], files[at]
+            if latest[file_id] == seq:
                 if len(found) == limit:
                     return found, seq
-                found.append(Entry(seq, file_id, self._times[at]))
-            at += 1
+                found.append(Entry(seq, file_id, times[at]))
         return found, None
 
     def _compact(self) -> None:

@@ -140,15 +140,24 @@ class Changes(DriveBase):
     ) -> tuple[tuple[tuple[str, int], ...], list[Any]]:
         """Return what the reader is shown of each entry: versions, and changes as JSON.
 
-        What was encoded before is taken while it is still true. A file looks as its version,
-        and the access and the trash of its folders, make it; shortcuts also tell of their
-        targets, drives of their settings: these are made anew.
+        What was encoded before is taken while it is still true. A file looks, and is seen, as
+        its version, and the access and the trash of its folders, make it; shortcuts also tell
+        of their targets, drives of their settings: these are made anew.
         """
         name = (reader.user.email, reader.drives_too, fields, reader.log.id)
         shelf, inherited = self._encoded.shelf(name), self._state.stamp
         versions: list[tuple[str, int]] = []
         changes: list[Any] = []
+        files = self._state.files
         for entry in entries:
+            held = shelf.get(entry.seq)
+            if held is not None and not reader.my_drive_only:
+                file = files.get(entry.file_id)
+                version, then = held[0]
+                if file is not None and version == file.version and then == inherited:
+                    versions.append((entry.file_id, file.version))
+                    changes.append(held[1])
+                    continue
             at = self._seen(reader, entry)
             versions.append((entry.file_id, 0 if at is None else at.version))
             if at is None or reader.my_drive_only or at.is_root or at.more.target_id is not None:
@@ -156,15 +165,11 @@ class Changes(DriveBase):
                 if change is not None:
                     changes.append(change)
                 continue
-            stamp = (at.version, inherited)
-            held = shelf.get(entry.seq)
-            if held is not None and held[0] == stamp:
-                changes.append(held[1])
-                continue
             change = self._change(reader, entry, at, mask)
             if change is not None:
                 text = msgspec.json.encode(change)
                 changes.append(msgspec.Raw(text))
+                stamp = (at.version, inherited)
                 self._encoded.put(name, entry.seq, stamp, changes[-1], len(text))
         return tuple(versions), changes
 
