@@ -55,7 +55,7 @@ EVENTS = (
     "select * from eventstore.event_202611",
     "select * from eventstore.head",
     "select * from eventstore.applied",
-    "select eventstore.append_begin(0::smallint, '{}')",
+    "select eventstore.append_take(0::smallint, '{}', 0)",
     "select eventstore.save_checkpoint('relay', 0::smallint, 9)",
     "insert into eventstore.event select * from eventstore.event",
 )

@@ -65,7 +65,7 @@ async def test_no_role_changes_an_event(
         "update eventstore.checkpoint set position = 0",
         "drop table eventstore.event",
         "alter table eventstore.event disable trigger all",
-        "select eventstore.append_begin(0::smallint, '{}')",
+        "select eventstore.append_take(0::smallint, '{}', 0)",
         "insert into eventstore.event select * from eventstore.event",
     ],
 )

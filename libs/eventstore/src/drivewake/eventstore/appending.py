@@ -5,7 +5,7 @@ all that belongs to it.
 """
 
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from drivewake.eventstore.connections import AnyConnection
@@ -32,24 +32,24 @@ _COLUMNS: Final = (
     "metadata",
     "sealed",
 )
+_MANY: Final = 64
+"""From here on a question about the highest key is cheaper than one about each."""
 
 
 async def write(connection: AnyConnection, batch: Batch) -> Appended:
     """Write the batch inside the open transaction; raises HeadMovedError, KeysChangedError."""
     events = batch.events
     if batch.marks:
-        await connection.fetchrow(_SQL["append_begin"], batch.lane, [])
+        await connection.fetchrow(_SQL["append_take"], batch.lane, [], 0)
         events = [*events, *await _set_marks(connection, batch.marks)]
-    fresh, repeated = _distinct(events)
-    row = await connection.fetchrow(_SQL["append_begin"], batch.lane, list(fresh))
-    assert row is not None  # noqa: S101 - the function returns one row
-    if batch.key_epoch is not None and batch.key_epoch != row["key_epoch"]:
+    fresh = _distinct(events)
+    base, known, key_epoch = await _take_positions(connection, batch.lane, fresh)
+    if batch.key_epoch is not None and batch.key_epoch != key_epoch:
         raise KeysChangedError
-    base, known = row["base"], set(row["dup"] or ())
     if batch.heads:
         await _advance(connection, batch.heads)
     new = [event for key, event in fresh.items() if key not in known] if known else fresh.values()
-    if len(known) < len(fresh):
+    if new:
         await connection.copy_records_to_table(
             "event",
             schema_name="eventstore",
@@ -58,29 +58,53 @@ async def write(connection: AnyConnection, batch: Batch) -> Appended:
         )
     if batch.applied:
         await _set_applied(connection, batch.applied)
-    stored = len(fresh) - len(known)
     return Appended(
-        first_position=base + 1 if stored else 0,
-        stored=stored,
-        duplicates=_duplicates(events, known) if known or repeated else (),
+        first_position=base + 1 if new else 0,
+        stored=len(new),
+        duplicates=_duplicates(events, known) if len(new) < len(events) else (),
     )
 
 
-def _distinct(events: Sequence[NewEvent]) -> tuple[dict[uuid.UUID, NewEvent], bool]:
-    """Return the first event of each key, in order, and whether a key came again."""
-    fresh: dict[uuid.UUID, NewEvent] = {}
+async def _take_positions(
+    connection: AnyConnection, lane: int, fresh: Mapping[int, NewEvent]
+) -> tuple[int, set[int], int]:
+    """Lock the lane; return the position before the new events, known keys, and the key epoch.
+
+    Keys rise with time. So of a large batch only those are looked for that are not above all
+    keys there are, and if there is none of them, nothing is left to ask.
+    """
+    if len(fresh) < _MANY:
+        suspects = [event.key for event in fresh.values()]
+    else:
+        row = await connection.fetchrow(
+            _SQL["append_lock"], lane, uuid.UUID(int=min(fresh)), len(fresh)
+        )
+        assert row is not None  # noqa: S101 - the function returns one row
+        if row["base"] is not None:
+            return row["base"], set(), row["key_epoch"]
+        high = row["high"].int
+        suspects = [event.key for number, event in fresh.items() if number <= high]
+    row = await connection.fetchrow(_SQL["append_take"], lane, suspects, len(fresh) - len(suspects))
+    assert row is not None  # noqa: S101 - the function returns one row
+    return row["base"], {key.int for key in row["dup"] or ()}, row["key_epoch"]
+
+
+def _distinct(events: Sequence[NewEvent]) -> dict[int, NewEvent]:
+    """Return the first event of each key, in order, by the key as a number."""
+    fresh: dict[int, NewEvent] = {}
     for event in events:
-        fresh.setdefault(event.key, event)
-    return fresh, len(fresh) < len(events)
+        fresh.setdefault(event.key.int, event)
+    return fresh
 
 
-def _duplicates(events: Sequence[NewEvent], known: set[uuid.UUID]) -> tuple[uuid.UUID, ...]:
+def _duplicates(events: Sequence[NewEvent], known: set[int]) -> tuple[uuid.UUID, ...]:
     seen = set(known)
     found = []
     for event in events:
-        if event.key in seen:
+        number = event.key.int
+        if number in seen:
             found.append(event.key)
-        seen.add(event.key)
+        seen.add(number)
     return tuple(found)
 
 

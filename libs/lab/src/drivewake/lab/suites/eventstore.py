@@ -226,6 +226,24 @@ class EventStoreContract:
         assert 0 == (await store.append(batch)).first_position
         assert 4 == (await store.append(Batch(events=[an_event()]))).first_position
 
+    async def test_large_batch_tells_known_late_and_new_keys_apart(self, store: EventStore) -> None:
+        """Among a hundred, keys known, keys older than any, and new ones find their places."""
+        seconds = iter(range(300))
+
+        def some(count: int) -> list[NewEvent]:
+            return [an_event(at=NOON + dt.timedelta(seconds=next(seconds))) for _ in range(count)]
+
+        late, old, new = some(50), some(100), some(50)
+        assert Appended(first_position=1, stored=100) == await store.append(Batch(events=old))
+        mixed = [*new[:25], *late, *old[50:], *new[25:], new[0]]
+        assert Appended(
+            first_position=101,
+            stored=100,
+            duplicates=(*(event.key for event in old[50:]), new[0].key),
+        ) == await store.append(Batch(events=mixed))
+        stored = [*old, *new[:25], *late, *new[25:]]
+        assert [event.key for event in stored] == await keys_of(store)
+
     async def test_concurrent_appends_store_each_key_once(self, store: EventStore) -> None:
         """Writers that race with overlapping batches store each key once, densely."""
         events = [an_event() for _ in range(30)]

@@ -1,5 +1,10 @@
--- append_begin: lock the lane, tell known keys, take positions for the others
-select base, dup, eventstore.current_key_epoch() as key_epoch from eventstore.append_begin($1, $2);
+-- append_lock: lock the lane; take positions if no key can be known, else tell the highest key
+select base, high, eventstore.current_key_epoch() as key_epoch
+from eventstore.append_lock($1, $2, $3);
+
+-- append_take: lock the lane, tell known keys, take positions for the others
+select base, dup, eventstore.current_key_epoch() as key_epoch
+from eventstore.append_take($1, $2, $3);
 
 -- advance_heads: compare and write heads; a row for each that moved, else (0, written)
 select ordinal, found_revision from eventstore.advance_heads($1, $2, $3, $4, $5);
