@@ -153,8 +153,7 @@ class Changes(DriveBase):
             held = shelf.get(entry.seq)
             if held is not None and not reader.my_drive_only:
                 file = files.get(entry.file_id)
-                version, then = held[0]
-                if file is not None and version == file.version and then == inherited:
+                if file is not None and held[0] == (file.version, inherited):
                     versions.append((entry.file_id, file.version))
                     changes.append(held[1])
                     continue
