@@ -11,6 +11,8 @@
         ├── StoreMismatchError      schema or privileges are not what this version needs
         ├── StoreBehindError        the store lacks positions that readers have already seen
         ├── ForeignMessageError     the stream's end was not written by this lane's relay
+        ├── ArchivedError           events that were asked for are in the archive alone
+        ├── ArchiveError            an archive cannot be written, proved or read
         └── ProjectionFailedError   a projection could not apply an event
 
 The docstring of a class is its default message.
@@ -98,3 +100,11 @@ class ForeignMessageError(StoreError):
 
 class ProjectionFailedError(StoreError):
     """A projection could not apply an event: the fault is in its code."""
+
+
+class ArchivedError(StoreError):
+    """Events that were asked for are in the archive alone: say where it is (DRIVEWAKE_BLOBS_…)."""
+
+
+class ArchiveError(StoreError):
+    """A month cannot be archived, or an archive is not what was written."""

@@ -27,3 +27,10 @@ PROJECTION_LAG: Final = Gauge(
     "projection_lag",
     meaning="Events stored and not yet applied, of the projection that is furthest behind.",
 )
+REST: Final = Gauge(
+    "store_rest",
+    meaning="Events outside of the partition of their month, counted up to 10,000: must be 0.",
+)
+MONTHS_MISSING: Final = Gauge(
+    "store_months_missing", meaning="Partitions of this and the next months that are not there."
+)

@@ -14,23 +14,31 @@ _SLICE_SHIFT: Final = 26  # 2**26 ms are 18.6 hours: a slice touches two months 
 _LATEST: Final = dt.datetime(2200, 1, 1, tzinfo=dt.UTC)
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _RETRY_S: Final = 60.0
+FRESH_S: Final = 5.0
 
 
 class Months:
-    """Remembers which months have their partition; asks the database only for the others.
+    """Remembers for some seconds which months have their partition; asks only for the others.
 
+    Not for longer: a month that was archived meanwhile needs a new one for what comes late.
     A month that could not be made is asked for again after a minute: meanwhile its events go
     to the default partition, which is watched.
     """
 
-    def __init__(self, ensure: Ensure) -> None:
+    def __init__(self, ensure: Ensure, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._ensure = ensure
+        self._monotonic_s = monotonic_s
+        self._since_s = monotonic_s()
         self._slices: set[int] = set()
         self._there: set[dt.datetime] = set()
         self._refused: dict[dt.datetime, float] = {}
 
     async def of_keys(self, keys: Iterable[uuid.UUID]) -> None:
         """Make the partitions that these keys need."""
+        if self._monotonic_s() - self._since_s > FRESH_S:
+            self._since_s = self._monotonic_s()
+            self._slices.clear()
+            self._there.clear()
         slices = {key.int >> (_TIME_SHIFT + _SLICE_SHIFT) for key in keys}
         for number in slices - self._slices:
             start_ms = number << _SLICE_SHIFT
@@ -52,13 +60,13 @@ class Months:
     async def _make(self, month: dt.datetime) -> bool:
         if month in self._there:
             return True
-        if time.monotonic() < self._refused.get(month, 0.0):
+        if self._monotonic_s() < self._refused.get(month, 0.0):
             return False
         if await self._ensure(month):
             self._there.add(month)
             self._refused.pop(month, None)
             return True
-        self._refused[month] = time.monotonic() + _RETRY_S
+        self._refused[month] = self._monotonic_s() + _RETRY_S
         return False
 
 

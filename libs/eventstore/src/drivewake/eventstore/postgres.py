@@ -17,6 +17,9 @@ import asyncpg
 
 from drivewake.eventstore import metrics
 from drivewake.eventstore.appending import write
+from drivewake.eventstore.archive.files import Files
+from drivewake.eventstore.archive.reading import ArchiveReader
+from drivewake.eventstore.archive.records import Manifest, decode_manifest
 from drivewake.eventstore.checks import find_oversize, find_poison
 from drivewake.eventstore.connections import (
     READER,
@@ -28,6 +31,7 @@ from drivewake.eventstore.connections import (
 from drivewake.eventstore.coordination import PostgresCoordination
 from drivewake.eventstore.data_keys import PostgresDataKeys
 from drivewake.eventstore.errors import (
+    ArchivedError,
     PoisonError,
     StoreMismatchError,
 )
@@ -46,6 +50,7 @@ from drivewake.eventstore.store import (
 from drivewake.runtime.keyring import Keyring
 
 _SQL = load_queries("store")
+_ARCHIVE_SQL = load_queries("archive")
 _KEYS_SQL = load_queries("data_keys")
 _CLOSE_S: Final = 5.0
 
@@ -53,16 +58,21 @@ _CLOSE_S: Final = 5.0
 class PostgresStore(PostgresCoordination):
     """An EventStore in a Postgres database that has the migrations of `sql/migrations`."""
 
-    def __init__(self, dsn: str, *, writers: Pool, readers: Pool) -> None:
+    def __init__(
+        self, dsn: str, *, writers: Pool, readers: Pool, archive: Files | None = None
+    ) -> None:
         super().__init__(dsn, readers)
+        self._archive = None if archive is None else ArchiveReader(self, archive)
         self._writers = writers
         self._readers = readers
         self._months = Months(self._ensure_month)
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, dsn: str, *, writers: int = 2, readers: int = 4) -> AsyncIterator[Self]:
-        """Connect, and disconnect at the end.
+    async def open(
+        cls, dsn: str, *, writers: int = 2, readers: int = 4, archive: Files | None = None
+    ) -> AsyncIterator[Self]:
+        """Connect, and disconnect at the end. What is in no table any more is read from `archive`.
 
         Raises StoreUnavailableError; StoreMismatchError when user, schema or settings do not
         fit, above all when the database would acknowledge commits that it may still lose.
@@ -73,7 +83,7 @@ class PostgresStore(PostgresCoordination):
                 pool = await open_pool(dsn, settings, size=size)
                 stack.push_async_callback(_close, pool)
                 pools.append(pool)
-            store = cls(dsn, writers=pools[0], readers=pools[1])
+            store = cls(dsn, writers=pools[0], readers=pools[1], archive=archive)
             await store.check()
             yield store
 
@@ -148,17 +158,60 @@ class PostgresStore(PostgresCoordination):
         self, lane: int, after: int, limit: int, selection: Selection = EVERYTHING
     ) -> Sequence[StoredEvent]:
         """See store.EventReader."""
-        bound = min(limit, MAX_READ_EVENTS)
+        if selection == EVERYTHING:
+            events = await self.read_live(lane, after, limit)
+            whole = bool(events) and events[-1].position - after == len(events)
+            if whole or not await self._misses(lane, after, events):
+                return events
+            return await self._archived(lane, after, limit, selection)
         async with borrowed(self._readers) as connection:
-            if selection == EVERYTHING:
-                rows = await connection.fetch(_SQL["read"], lane, after, bound)
-            else:
-                rows = await connection.fetch(
-                    _SQL["read_selected"],
-                    *(lane, after, bound, selection.tenant, selection.connection),
-                    *(selection.stream, list(selection.types)),
-                )
+            # What is selected has holes anyway, so it is asked whether something is archived.
+            if await connection.fetchval(_ARCHIVE_SQL["archived_upto"], lane, after):
+                return await self._archived(lane, after, limit, selection)
+            rows = await connection.fetch(
+                _SQL["read_selected"],
+                *(lane, after, min(limit, MAX_READ_EVENTS), selection.tenant),
+                *(selection.connection, selection.stream, list(selection.types)),
+            )
         return [_stored(lane, row) for row in rows]
+
+    async def read_live(self, lane: int, after: int, limit: int) -> Sequence[StoredEvent]:
+        """See archive.reading.ArchivedStore."""
+        async with borrowed(self._readers) as connection:
+            rows = await connection.fetch(_SQL["read"], lane, after, min(limit, MAX_READ_EVENTS))
+        return [_stored(lane, row) for row in rows]
+
+    async def _misses(self, lane: int, after: int, events: Sequence[StoredEvent]) -> bool:
+        """Return whether events are missing behind a position, among or instead of these."""
+        last = events[-1].position if events else await self.last_position(lane)
+        if last <= after:
+            return False
+        if not events and await self.read_live(lane, after, 1):
+            return False  # they came in this moment: the next read has them
+        return last - after - len(events) != await self.unused(lane, after, last)
+
+    async def _archived(
+        self, lane: int, after: int, limit: int, selection: Selection
+    ) -> Sequence[StoredEvent]:
+        if self._archive is None:
+            raise ArchivedError
+        return await self._archive.read(lane, after, limit, selection)
+
+    async def manifests(self) -> Sequence[Manifest]:
+        """See archive.reading.ArchivedStore."""
+        async with borrowed(self._readers) as connection:
+            rows = await connection.fetch(_ARCHIVE_SQL["archived"])
+        return [decode_manifest(row["manifest"]) for row in rows]
+
+    async def unused(self, lane: int, after: int, upto: int) -> int:
+        """See archive.reading.ArchivedStore."""
+        async with borrowed(self._readers) as connection:
+            return int(await connection.fetchval(_ARCHIVE_SQL["unused"], lane, after, upto))
+
+    async def rest_events(self, bound: int) -> int:
+        """Return how many events stand outside of the partition of their month, up to a bound."""
+        async with borrowed(self._readers) as connection:
+            return int(await connection.fetchval(_ARCHIVE_SQL["rest"], bound))
 
     async def last_position(self, lane: int) -> int:
         """See store.EventReader."""

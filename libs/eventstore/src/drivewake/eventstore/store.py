@@ -206,7 +206,8 @@ class EventReader(Protocol):
     ) -> Sequence[StoredEvent]:
         """Return up to `limit` selected events behind position `after`, in order.
 
-        None means that there is none up to the `last_position` known before the call.
+        None means that there is none up to the `last_position` known before the call. Raises
+        ArchivedError, ArchiveError where there are some that only an archive has.
         """
         ...
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Final
 
 from drivewake.contracts import subjects
+from drivewake.eventstore.archive.files import Folder
 from drivewake.eventstore.errors import StoreUnavailableError
 from drivewake.eventstore.postgres import PostgresStore
 from drivewake.eventstore.projection import ProjectionRunner
@@ -71,10 +72,11 @@ async def open_store(settings: Settings, stack: AsyncExitStack) -> PostgresStore
     Raises StoreUnavailableError after that, StoreMismatchError at once.
     """
     dsn = settings.postgres_dsn.get_secret_value()
+    archive = None if settings.archive_folder is None else Folder(settings.archive_folder)
     deadline_s = time.monotonic() + STORE_PATIENCE_S
     while True:
         try:
-            return await stack.enter_async_context(PostgresStore.open(dsn))
+            return await stack.enter_async_context(PostgresStore.open(dsn, archive=archive))
         except StoreUnavailableError as error:
             if time.monotonic() > deadline_s:
                 raise

@@ -1,5 +1,6 @@
 """What the normalizer is told from outside. See `drivewake.runtime.settings` for the rules."""
 
+from pathlib import Path
 from typing import Annotated, Final, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -31,6 +32,7 @@ class Settings(MigrateSettings):
     - `data_keyring`: under what the data keys are wrapped, written as `id:base64` of 32 random
       bytes, several separated by commas, the current one first. Without it events are stored
       as they are, and cannot be erased.
+    - `archive_folder`: where archived months are, so that rebuilds see them too.
     - `relay`, `projections`: whether this process also hosts them.
     """
 
@@ -45,6 +47,7 @@ class Settings(MigrateSettings):
     dead_window: Annotated[int, Field(ge=10, le=1_000_000)] = 1000
     dead_in_a_row: Annotated[int, Field(ge=1)] = 100
     lanes: Annotated[int, Field(ge=1, le=64)] = 1
+    archive_folder: Path | None = None
     relay: bool = True
     projections: bool = True
 

@@ -1,0 +1,1 @@
+"""Verbs of the `drivewake` command about the event store, found by entry point."""

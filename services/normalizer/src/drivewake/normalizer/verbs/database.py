@@ -1,0 +1,65 @@
+"""One session with the event store's database for one verb; every failure is one line."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field, SecretStr
+
+from drivewake.cli.session import EXIT_MISUSED, EXIT_UNREACHABLE, Failure
+from drivewake.eventstore.archive.files import Folder
+from drivewake.eventstore.connections import READER, Connection, connect
+from drivewake.eventstore.errors import StoreMismatchError, StoreUnavailableError
+from drivewake.runtime.errors import ConfigurationError, DrivewakeError
+from drivewake.runtime.settings import ServiceSettings, load
+
+WHO: Final = "the user of DRIVEWAKE_POSTGRES_DSN needs the role drivewake_keeper"
+
+
+class KeeperSettings(ServiceSettings):
+    """What keeping the store needs: its database, as a member of `drivewake_keeper`."""
+
+    nats_user: str = "operator"
+    log_level: str = "error"  # type: ignore[assignment] # the command speaks for itself
+    postgres_dsn: SecretStr = Field(description="postgresql://user:password@host/database")
+    archive_folder: str = Field("", description="where archived months are kept")
+
+
+def settings() -> KeeperSettings:
+    """Return the settings; raises Failure with every problem, one a line."""
+    try:
+        return load(KeeperSettings)
+    except ConfigurationError as error:
+        raise Failure(str(error), EXIT_MISUSED) from None
+
+
+def archive(told: KeeperSettings) -> Folder:
+    """Return the place of the archive; raises Failure if none is set."""
+    if not told.archive_folder:
+        raise Failure("DRIVEWAKE_ARCHIVE_FOLDER is required: where months are kept", EXIT_MISUSED)
+    return Folder(Path(told.archive_folder))
+
+
+@asynccontextmanager
+async def keeper(told: KeeperSettings) -> AsyncIterator[Connection]:
+    """Connect for the length of the block; raises Failure instead of the store's errors."""
+    try:
+        session = await connect(told.postgres_dsn.get_secret_value(), {**READER, **_PATIENT})
+    except StoreMismatchError as error:
+        raise Failure(f"{error}: {WHO}") from None
+    except StoreUnavailableError as error:
+        raise Failure(f"cannot reach Postgres: {error}", EXIT_UNREACHABLE) from None
+    try:
+        yield session
+    except StoreMismatchError as error:
+        raise Failure(f"{error}: {WHO}, and all migrations") from None
+    except DrivewakeError as error:
+        raise Failure(str(error)) from None
+    finally:
+        with suppress(Exception):
+            await session.close(timeout=1.0)
+        session.terminate()
+
+
+_PATIENT: Final = {"application_name": "drivewake-keeper"}
