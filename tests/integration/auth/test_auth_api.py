@@ -20,6 +20,8 @@ PATHS = [
     ("POST", "/v1/connections/x/revoke"),
     ("PUT", "/v1/connections/x/watched-folders"),
     ("GET", "/v1/audit"),
+    ("GET", "/v1/keys"),
+    ("POST", "/v1/keys/rotate"),
 ]
 
 

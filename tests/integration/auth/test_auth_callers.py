@@ -179,6 +179,8 @@ ROLES: list[tuple[str, str, Any, str]] = [
     ("POST", "/v1/connections/x/revoke", None, "operator"),
     ("PUT", "/v1/connections/x/watched-folders", {"folders": []}, "operator"),
     ("GET", "/v1/audit", None, "admin"),
+    ("GET", "/v1/keys", None, "admin"),
+    ("POST", "/v1/keys/rotate", None, "admin"),
 ]
 
 

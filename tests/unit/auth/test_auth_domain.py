@@ -22,6 +22,7 @@ from drivewake.auth.domain import (
     RevokePostponed,
     RevokeRequested,
     Rewatched,
+    Unblocked,
     decide,
     given_up,
     may_use,
@@ -186,6 +187,16 @@ def test_a_stream_that_is_ahead_is_overtaken() -> None:
     assert decide(a_connection(), Overtaken(4), NOON) is None
 
 
+def test_what_blocked_an_account_may_be_over() -> None:
+    """Blocked becomes degraded, which is tried again; any other status stays."""
+    blocked = decide(a_connection(), Reported("blocked", "x"), NOON)
+    assert blocked is not None
+    change = decide(blocked.connection, Unblocked("enabled again"), NOON)
+    assert change is not None
+    assert ("degraded", "enabled again") == (change.connection.status, change.connection.reason)
+    assert decide(change.connection, Unblocked("enabled again"), NOON) is None
+
+
 FACTS: st.SearchStrategy[Fact] = st.sampled_from(
     [
         *(fact for fact, _ in TABLE.values()),
@@ -193,6 +204,7 @@ FACTS: st.SearchStrategy[Fact] = st.sampled_from(
         Rewatched(()),
         Overtaken(3),
         Overtaken(50),
+        Unblocked("enabled"),
     ]
 )
 

@@ -10,6 +10,7 @@ import rich_click as click
 from rich_click import rich_click as look
 
 from drivewake.cli.audit import audit
+from drivewake.cli.auth import auth
 from drivewake.cli.channels import channels
 from drivewake.cli.connections import connections
 from drivewake.cli.events import events
@@ -21,6 +22,7 @@ look.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
 GROUP: Final = "drivewake.cli"
 BUILT_IN: Final = {
     "audit": audit,
+    "auth": auth,
     "channels": channels,
     "connections": connections,
     "events": events,

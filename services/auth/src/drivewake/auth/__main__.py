@@ -1,14 +1,19 @@
-"""`drivewake-auth run | check | migrate | openapi`, or `python -m drivewake.auth …`."""
+"""`drivewake-auth run | check | migrate | new-key | openapi`, or `python -m drivewake.auth …`."""
 
 import asyncio
+import base64
+import datetime as dt
+import os
 import sys
 from pathlib import Path
 from typing import Final
 
 from drivewake.auth import app
 from drivewake.auth.keyring import Keyring
-from drivewake.auth.settings import MigrateSettings, Settings
+from drivewake.auth.kms import new_entry, readable, wrapped_ids
+from drivewake.auth.settings import KmsSettings, MigrateSettings, Settings
 from drivewake.runtime.command import Verb, run_command, show_settings
+from drivewake.runtime.keyring import KEY_BYTES
 from drivewake.runtime.lifecycle import EXIT_OK, run_service
 from drivewake.runtime.logging import configure
 from drivewake.runtime.migrations import PHASES, Phase, migrate
@@ -27,10 +32,14 @@ def serve() -> int:
 def check() -> int:
     """Read the settings and say what they are, secrets masked."""
     settings = load(Settings)
-    keyring = Keyring.parse(settings.auth_keyring)
+    keyring, wrapped = (
+        Keyring.parse(readable(settings.auth_keyring)),
+        wrapped_ids(settings.auth_keyring),
+    )
     return show_settings(
         Settings,
         lambda: f"keyring: {keyring}, current {keyring.current}",
+        lambda: f"keys that AWS KMS unwraps: {', '.join(wrapped) or 'none'}",
         lambda: f"redirect address to register at Google: {settings.redirect_uri}",
     )
 
@@ -41,6 +50,15 @@ def migrate_database(phase: Phase) -> int:
     configure(app.NAME, settings.log_level, settings.log_format)
     dsn = settings.postgres_dsn.get_secret_value()
     asyncio.run(migrate(dsn, MIGRATIONS, table=MIGRATIONS_TABLE, phase=phase))
+    return EXIT_OK
+
+
+def new_key() -> int:
+    """Print an entry for the keyring: a fresh key, wrapped if a key management service is set."""
+    kms = load(KmsSettings).kms()
+    key_id = f"k{dt.datetime.now(dt.UTC):%Y%m%d%H%M}"
+    plain = f"{key_id}:{base64.b64encode(os.urandom(KEY_BYTES)).decode()}"
+    sys.stdout.write(f"{asyncio.run(new_entry(kms, key_id)) if kms else plain}\n")
     return EXIT_OK
 
 
@@ -58,6 +76,7 @@ VERBS: Final = {
         migrate_database,
         {"phase": PHASES},
     ),
+    "new-key": Verb("print a fresh key for the keyring, wrapped if a KMS key is set", new_key),
     "openapi": Verb("print the OpenAPI document of the HTTP API", openapi),
 }
 

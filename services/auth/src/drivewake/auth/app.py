@@ -3,11 +3,12 @@
 import asyncio
 import datetime as dt
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any, Final
 
 from litestar import Litestar, Router
+from litestar.types import ControllerRouterHandler
 
 from drivewake.auth import http, http_api
 from drivewake.auth.audit import Trail
@@ -18,11 +19,13 @@ from drivewake.auth.google import GoogleHttp
 from drivewake.auth.http_guard import Gate
 from drivewake.auth.issuer import IssuerHttp
 from drivewake.auth.jwks import ASYMMETRIC, KeySet
-from drivewake.auth.keyring import Keyring
+from drivewake.auth.kms import opened_keyring
 from drivewake.auth.limits import Buckets
 from drivewake.auth.outbox import Announcer, Reconciler
 from drivewake.auth.revoker import Housekeeper, Revoker
+from drivewake.auth.rotation import Rotator
 from drivewake.auth.rpc import Rpc
+from drivewake.auth.security_events import ALGORITHMS, Receiver, receiver_handlers
 from drivewake.auth.settings import Settings
 from drivewake.auth.signin import Consent, SignInService
 from drivewake.auth.store import Store
@@ -60,7 +63,7 @@ async def compose(service: Service, settings: Settings, bus: NatsBus, clock: Clo
     Raises ConfigurationError if the port is taken or the keyring cannot be read. Neither the
     database nor Google has to be there yet.
     """
-    keyring = Keyring.parse(settings.auth_keyring)
+    keyring = await opened_keyring(settings.auth_keyring, settings.kms())
     database = Database(settings.postgres_dsn)
     service.on_close("database", database.close)
     await database.open()
@@ -77,20 +80,7 @@ async def compose(service: Service, settings: Settings, bus: NatsBus, clock: Clo
     trail = Trail(store, clock)
     service.on_close("audit", trail.close)
     keyring.on_use = trail.key_used
-    issuer = IssuerHttp(
-        settings.oidc_issuer,
-        jwks_url=settings.oidc_jwks_url,
-        allow_plain_http=settings.allow_plain_http,
-    )
-    service.on_close("issuer", issuer.close)
-    await issuer.open()
-    gate = Gate(
-        OidcCallers(settings.claims(), KeySet(issuer.keys, ASYMMETRIC)),
-        Buckets(settings.api_rate_per_s, settings.api_burst),
-        clock,
-        trail,
-    )
-
+    gate = await _gate(service, settings, clock, trail)
     sign_ins = SignInService(store, google, keyring, _consent(settings), clock)
     desk = Desk(
         store,
@@ -126,11 +116,23 @@ async def compose(service: Service, settings: Settings, bus: NatsBus, clock: Clo
             else:
                 await stopping
 
+    receiver = Receiver(
+        store,
+        KeySet(google.keys, ALGORITHMS),
+        clock,
+        trail,
+        tokens.overtaken,
+        issuer=settings.google_issuer,
+        client_id=settings.google_client_id,
+    )
+    rotator = Rotator(store, keyring, clock, trail)
     app = http_application(
         service,
-        settings,
-        sign_ins,
-        _api(desk, store, trail, gate, public_url=settings.public_url),
+        [
+            *http.public_handlers(sign_ins, secure=settings.is_public_https),
+            *receiver_handlers(receiver),
+            _api(desk, store, trail, rotator, gate, public_url=settings.public_url),
+        ],
         trail,
         _readiness(database, bus),
     )
@@ -145,6 +147,7 @@ async def compose(service: Service, settings: Settings, bus: NatsBus, clock: Clo
     revoker = Revoker(store, google, keyring, clock, lambda: service.heartbeat("revoker"))
     service.add("revoker", revoker.run)
     service.add("audit", trail.run)
+    service.add("rotation", rotator.run)
     service.add("housekeeper", Housekeeper(store, clock).run)
     # First of all that is closed: what is answered after that would be recorded nowhere.
     service.on_close("answers", bus.close)
@@ -153,19 +156,14 @@ async def compose(service: Service, settings: Settings, bus: NatsBus, clock: Clo
 
 def http_application(
     service: Service,
-    settings: Settings,
-    sign_ins: SignInService,
-    api: Router,
+    handlers: Sequence[ControllerRouterHandler],
     trail: Trail,
     readiness: Mapping[str, Check],
 ) -> Litestar:
     """Return the HTTP application."""
     return application(
         service,
-        [
-            *http.public_handlers(sign_ins, secure=settings.is_public_https),
-            api,
-        ],
+        handlers,
         readiness,
         openapi=http.openapi_config(metadata.version(DISTRIBUTION)),
         body_limit_bytes=http.BODY_LIMIT_BYTES,
@@ -173,13 +171,33 @@ def http_application(
     )
 
 
-def _api(desk: Desk, store: Store, trail: Trail, gate: Gate, *, public_url: str) -> Router:
+async def _gate(service: Service, settings: Settings, clock: Clock, trail: Trail) -> Gate:
+    """Return what lets callers of the API in."""
+    issuer = IssuerHttp(
+        settings.oidc_issuer,
+        jwks_url=settings.oidc_jwks_url,
+        allow_plain_http=settings.allow_plain_http,
+    )
+    service.on_close("issuer", issuer.close)
+    await issuer.open()
+    return Gate(
+        OidcCallers(settings.claims(), KeySet(issuer.keys, ASYMMETRIC)),
+        Buckets(settings.api_rate_per_s, settings.api_burst),
+        clock,
+        trail,
+    )
+
+
+def _api(
+    desk: Desk, store: Store, trail: Trail, rotator: Rotator, gate: Gate, *, public_url: str
+) -> Router:
     return http_api.behind(
         gate,
         [
             *http_api.tenant_handlers(desk),
             *http_api.connection_handlers(desk, public_url=public_url),
             *http_api.audit_handlers(store, trail),
+            *http_api.key_handlers(rotator),
         ],
     )
 
@@ -202,7 +220,8 @@ def openapi_document() -> str:
     """Return the OpenAPI document of the HTTP API; needs no settings and no servers."""
     handlers = [
         *http.public_handlers(_ABSENT, secure=True),
-        _api(_ABSENT, _ABSENT, _ABSENT, _ABSENT, public_url=""),
+        *receiver_handlers(_ABSENT),
+        _api(_ABSENT, _ABSENT, _ABSENT, _ABSENT, _ABSENT, public_url=""),
     ]
     documented = Litestar(
         route_handlers=handlers, openapi_config=http.openapi_config(metadata.version(DISTRIBUTION))

@@ -91,6 +91,8 @@ class ConnectionStore:
             grant.id,
             grant.sealed.key_id,
             grant.sealed.data,
+            grant.marks.prefix if grant.marks else None,
+            grant.marks.double if grant.marks else None,
         )
         return row is not None
 

@@ -6,7 +6,7 @@ active                    | grant died, scopes missing → reauthorization_requi
                           | blocked → blocked; unauthorized → degraded; revoke → revoking
 degraded                  | as active; refreshed after a quiet time → active
 reauthorization_required, | established → active; revoke → revoking
-blocked                   |
+blocked                   | … and blocked → degraded: what blocked it may be over
 revoking                  | revocation finished → revoked; nothing else
 revoked                   | established → active: the principal came back
 """
@@ -86,6 +86,12 @@ class Reported(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Unblocked(msgspec.Struct, frozen=True):
+    """What blocked the account may be over; the next refresh tells."""
+
+    reason: str
+
+
 class RevokeRequested(msgspec.Struct, frozen=True):
     """Somebody wants the connection to end; channels get `grace` to be stopped."""
 
@@ -116,7 +122,7 @@ class Overtaken(msgspec.Struct, frozen=True):
 
 
 Fact = (
-    Established | Refreshed | GrantDied | Reported | RevokeRequested | RevokePostponed
+    Established | Refreshed | GrantDied | Reported | Unblocked | RevokeRequested | RevokePostponed
     | RevokeFinished | Rewatched | Overtaken
 )  # fmt: skip
 
@@ -128,7 +134,7 @@ class Change(msgspec.Struct, frozen=True):
     shred: bool = False
 
 
-def decide(  # noqa: PLR0911 - one arm a fact, one line an arm
+def decide(  # noqa: C901, PLR0911 - one arm a fact, one line an arm
     connection: Connection, fact: Fact, now: dt.datetime
 ) -> Change | None:
     """Return what the fact changes, None if nothing.
@@ -146,6 +152,8 @@ def decide(  # noqa: PLR0911 - one arm a fact, one line an arm
             return _grant_died(connection, reason, now)
         case Reported():
             return _reported(connection, fact, now)
+        case Unblocked(reason):
+            return _unblocked(connection, reason, now)
         case RevokeRequested():
             return _revoke_requested(connection, fact, now)
         case RevokePostponed():
@@ -243,6 +251,13 @@ def _reported(connection: Connection, fact: Reported, now: dt.datetime) -> Chang
                 return Change(noted)
             return Change(_move(noted, "degraded", fact.reason, now))
     assert_never(fact.finding)
+
+
+def _unblocked(connection: Connection, reason: str, now: dt.datetime) -> Change | None:
+    if connection.status != "blocked":
+        return None
+    moved = _move(connection, "degraded", reason, now)
+    return Change(msgspec.structs.replace(moved, last_finding_at=now))
 
 
 def _revoke_requested(

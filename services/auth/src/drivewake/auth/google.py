@@ -84,7 +84,7 @@ class GoogleHttp:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._session: aiohttp.ClientSession | None = None
         self._id_tokens = IdTokens(
-            issuer=endpoints.issuer, audience=client_id, fetch_keys=self._fetch_keys
+            issuer=endpoints.issuer, audience=client_id, fetch_keys=self.keys
         )
 
     async def open(self) -> None:
@@ -161,7 +161,8 @@ class GoogleHttp:
             id_token=SecretStr(answer.id_token) if answer.id_token else None,
         )
 
-    async def _fetch_keys(self) -> bytes:
+    async def keys(self) -> bytes:
+        """Return Google's JWK set document; raises GoogleUnavailableError."""
         status, body = await self._send("GET", self._endpoints.jwks_url, None)
         if status != HTTPStatus.OK:
             raise GoogleUnavailableError(f"Google's keys were answered with {status}")

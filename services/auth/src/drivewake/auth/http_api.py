@@ -14,9 +14,10 @@ from litestar.types import ControllerRouterHandler
 from drivewake.auth.audit import Trail
 from drivewake.auth.callers import Caller
 from drivewake.auth.desk import MAX_PAGE, ConnectionView, Desk
-from drivewake.auth.errors import UnknownError
+from drivewake.auth.errors import ForbiddenError, UnknownError
 from drivewake.auth.http_guard import Connection, Gate
-from drivewake.auth.ports import Audit, Tenant
+from drivewake.auth.ports import Audit, By, Tenant
+from drivewake.auth.rotation import KeyState, Rotator
 from drivewake.contracts.audit import AuditRecord
 from drivewake.runtime.http import PROBLEM_JSON, Problem
 
@@ -191,6 +192,32 @@ def audit_handlers(records: Audit, trail: Trail) -> Sequence[ControllerRouterHan
         return AuditPage(list(found), found[-1].number if len(found) == limit else None)
 
     return [read_audit]
+
+
+def key_handlers(rotator: Rotator) -> Sequence[ControllerRouterHandler]:
+    """Return what is done with keys, by who runs the installation."""
+
+    def whole(caller: Caller) -> Caller:
+        if caller.tenant is not None:
+            raise ForbiddenError("only who runs the installation may see to its keys")
+        return caller
+
+    @get("/keys", role="admin", responses=_REFUSALS, summary="See what lies under which key")
+    async def show_keys(request: Ask) -> KeyState:
+        whole(request.user)
+        return await rotator.state()
+
+    @post(
+        "/keys/rotate",
+        role="admin",
+        responses=_REFUSALS,
+        summary="Move all secrets under the current key",
+        status_code=HTTPStatus.ACCEPTED,
+    )
+    async def rotate_keys(request: Ask) -> KeyState:
+        return await rotator.begin(By(whole(request.user).name))
+
+    return [show_keys, rotate_keys]
 
 
 def behind(gate: Gate, handlers: Sequence[ControllerRouterHandler]) -> Router:

@@ -41,6 +41,7 @@ class Keyring(keyring.Keyring):
 
     def __init__(self, keys: dict[str, bytes]) -> None:
         super().__init__(keys)
+        self.key_ids = list(keys)
         self.on_use: Callable[[str, Place, str], None] = _unwatched
         # Another key than the cipher's for another use.
         self._signing = {

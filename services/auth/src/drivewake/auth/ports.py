@@ -1,7 +1,7 @@
 """What auth needs from outside: a store, Google, and who knows its callers."""
 
 import datetime as dt
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from drivewake.auth.callers import Caller
 from drivewake.auth.domain import Change, Connection
+from drivewake.auth.keyring import Place
 from drivewake.contracts.audit import AuditRecord
 from drivewake.contracts.connections import PrincipalKind
 from drivewake.runtime.keyring import Sealed
@@ -24,6 +25,13 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     created_at: dt.datetime
 
 
+class Marks(msgspec.Struct, frozen=True):
+    """How Google names a refresh token in a security event: by its beginning, or by a hash."""
+
+    prefix: bytes
+    double: bytes
+
+
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """The current refresh token of a connection, sealed. Another token is another `id`."""
 
@@ -31,6 +39,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     connection: str
     tenant: str
     sealed: Sealed
+    marks: Marks | None = None
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
@@ -263,6 +272,53 @@ class Outbox(Protocol):
 
     async def unpublish(self, connection: str, above: int) -> None:
         """Mark the revisions above `above` as unpublished: the stream does not hold them."""
+        ...
+
+
+class SecurityEvents(Protocol):
+    """Google's security events, and whom they concern."""
+
+    async def is_known(self, jti: str) -> bool:
+        """Return whether an event was acted upon."""
+        ...
+
+    async def acted_upon(self, jti: str, now: dt.datetime) -> None:
+        """Remember an event."""
+        ...
+
+    async def of_principal(
+        self, issuer: str, subject: str, granted_by: dt.datetime
+    ) -> Sequence[Connection]:
+        """Return an account's connections but those that were granted after an instant."""
+        ...
+
+    async def of_token(self, mark: bytes) -> Sequence[Connection]:
+        """Return the connections whose refresh token has this mark."""
+        ...
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """A sealed secret at rest, and where it belongs."""
+
+    place: Place
+    sealed: Sealed
+
+
+class Secrets(Protocol):
+    """All secrets at rest, for the rotation of keys."""
+
+    async def key_counts(self) -> Mapping[str, int]:
+        """Return how many secrets lie under each key."""
+        ...
+
+    async def under_other_keys(
+        self, current: str, after: Place | None, limit: int
+    ) -> Sequence[Kept]:
+        """Return up to `limit` secrets that do not lie under the current key, by place."""
+        ...
+
+    async def reseal(self, changes: Sequence[tuple[Kept, Sealed]]) -> None:
+        """Put secrets under other keys; those that were replaced meanwhile are left alone."""
         ...
 
 

@@ -155,4 +155,6 @@ async def put_grant(session: Session, grant: Grant, now: dt.datetime) -> None:
         grant.sealed.key_id,
         grant.sealed.data,
         now,
+        grant.marks.prefix if grant.marks else None,
+        grant.marks.double if grant.marks else None,
     )

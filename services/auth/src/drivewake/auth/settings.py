@@ -10,6 +10,7 @@ from drivewake.auth.callers import Claims
 from drivewake.auth.google import Endpoints
 from drivewake.auth.issuer import LOOPBACK
 from drivewake.auth.keyring import Keyring
+from drivewake.auth.kms import AwsKms, readable
 from drivewake.runtime.errors import ConfigurationError
 from drivewake.runtime.settings import ServiceSettings
 
@@ -21,7 +22,7 @@ _URLS: Final = (
     "public_url",
     "oidc_issuer",
 )
-_MAYBE_URLS: Final = ("oidc_jwks_url",)
+_MAYBE_URLS: Final = ("oidc_jwks_url", "auth_kms_endpoint")
 
 
 class MigrateSettings(ServiceSettings):
@@ -30,11 +31,31 @@ class MigrateSettings(ServiceSettings):
     postgres_dsn: SecretStr = Field(description="postgresql://user:password@host/database")
 
 
-class Settings(MigrateSettings):
+class KmsSettings(ServiceSettings):
+    """The key management service that unwraps keys of the keyring, where they lie wrapped.
+
+    - `auth_kms_key`: id, ARN or alias of the wrapping key at AWS KMS.
+    - `auth_kms_region`, `auth_kms_endpoint`: where AWS's own configuration does not say it.
+    """
+
+    auth_kms_key: str = ""
+    auth_kms_region: str = ""
+    auth_kms_endpoint: str = ""
+
+    def kms(self) -> AwsKms | None:
+        """Return the service, None without one; raises ConfigurationError."""
+        if not self.auth_kms_key:
+            return None
+        return AwsKms(
+            self.auth_kms_key, region=self.auth_kms_region, endpoint=self.auth_kms_endpoint
+        )
+
+
+class Settings(MigrateSettings, KmsSettings):
     """The settings of auth.
 
-    - `auth_keyring`: `id:base64` of 32 random bytes, several separated by commas or lines;
-      the first seals, all open.
+    - `auth_keyring`: `id:base64` of 32 random bytes, or `id:aws-kms:base64` of a wrapped key;
+      several separated by commas or lines; the first seals, all open.
     - `oidc_issuer`, `oidc_audience`: whose tokens callers of the HTTP API bring, and made for
       whom. `oidc_jwks_url`: its keys, where it has no discovery document.
     - `oidc_roles_claim`, `oidc_tenant_claim`: where tokens say it, by name or dotted path;
@@ -78,7 +99,7 @@ class Settings(MigrateSettings):
     @classmethod
     def _opens(cls, text: SecretStr) -> SecretStr:
         try:
-            Keyring.parse(text)
+            Keyring.parse(readable(text))
         except ConfigurationError as error:
             raise ValueError(str(error)) from None
         return text

@@ -40,6 +40,7 @@ from drivewake.auth.ports import (
     Tenants,
     Tokens,
 )
+from drivewake.auth.risc import marks_of
 from drivewake.contracts.ids import new_id
 from drivewake.runtime.clock import Clock
 from drivewake.runtime.errors import SecretError
@@ -250,6 +251,7 @@ class SignInService:
                 connection=connection,
                 tenant=sign_in.tenant,
                 sealed=self._keyring.seal(refresh_token, place),
+                marks=marks_of(refresh_token),
             )
 
         def seal_label(connection: str) -> Sealed | None:

@@ -11,6 +11,7 @@ from drivewake.auth.domain import Connection
 from drivewake.auth.errors import SignInError
 from drivewake.auth.ports import By, Establish, Link, SignIn
 
+EVENTS_KEPT = dt.timedelta(days=30)
 MAX_OPENINGS = 20
 """Mail scanners open links too; each opening costs a row for some minutes."""
 
@@ -75,6 +76,7 @@ class SignInStore:
         """Delete links and sign-ins that nobody can use any more."""
         await self._database.rows("forget_sign_ins", now)
         await self._database.rows("forget_links", now)
+        await self._database.rows("forget_security_events", now - EVENTS_KEPT)
 
 
 async def _written(session: Session, request: Establish) -> Connection:

@@ -27,6 +27,7 @@ from drivewake.auth.keyring import Keyring, Place
 from drivewake.auth.patience import Key, Patience
 from drivewake.auth.ports import By, Connections, Google, Grant, Grants, Tokens
 from drivewake.auth.refusals import Code, RefusedError, refused
+from drivewake.auth.risc import marks_of
 from drivewake.auth.token_cache import BadKeyError, CachedToken, TokenCache
 from drivewake.contracts.ids import new_id
 from drivewake.contracts.rpc import TokenRequest
@@ -287,7 +288,10 @@ class TokenService:
         else:
             secret, grant_id = tokens.refresh_token, new_id()
         replaced = msgspec.structs.replace(
-            grant, id=grant_id, sealed=self._keyring.seal(secret, place)
+            grant,
+            id=grant_id,
+            sealed=self._keyring.seal(secret, place),
+            marks=marks_of(secret),
         )
         await self._store.replace_grant(replaced, expected=grant.id)
         return grant_id
