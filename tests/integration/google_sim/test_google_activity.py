@@ -379,7 +379,12 @@ def test_activities_that_no_change_tells_can_be_commanded(
         body = {"file": "f", "case": case, "detail": detail, "actor": actor}
         assert 200 == control.post("/_sim/activities", json=body).status_code
     found = query(ALICE, itemName=f"items/{made[0]['id']}")
+    facts = control.get("/_sim/ledger", params={"types": "activity"}).json()["facts"]
 
+    told = [(fact["file_id"], fact["case"], fact["actor"]) for fact in facts]
+    assert 6 == len(told)
+    assert [(made[0]["id"], "dlpChange", "administrator")] == told[:1]
+    assert [(made[0]["id"], "edit", "gone@example.com")] == told[-1:]
     assert ["edit"] * 3 + ["delete", "reference", "dlpChange", "create"] == cases(found)
     assert [{"user": {"deletedUser": {}}}] == found[0]["actors"]
     assert [{"user": {"unknownUser": {}}}] == found[2]["actors"]

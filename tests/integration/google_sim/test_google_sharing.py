@@ -194,6 +194,9 @@ def test_members_of_a_group_have_its_access(whole_drive_of: DriveOf, control: ht
 
     control.post("/_sim/groups", json={**group, "members": [CAROL]})
 
+    facts = control.get("/_sim/ledger", params={"types": "group"}).json()["facts"]
+
+    assert [[BOB], [CAROL]] == [fact["members"] for fact in facts]
     assert [(file, True)] == changed(bob, tokens[0])
     assert [] == changed(carol, tokens[1])
     assert "a" == carol.files().get(fileId=file).execute()["name"]

@@ -11,6 +11,7 @@ import msgspec
 from drivewake.lab.google.activity_filter import CASES
 from drivewake.lab.google.faults import Rule
 from drivewake.lab.google.http import Request, Router
+from drivewake.lab.google.ledger import ActivityFact
 from drivewake.lab.google.model import FileMissingError
 from drivewake.lab.google.world import SimulatedGoogle
 from drivewake.lab.scenarios.organisation import Size, found, settle
@@ -87,7 +88,10 @@ class Commands:
             raise ValueError(f"No such case of ActionDetail: {new.case}")
         if isinstance(new.actor, dict) and not new.actor.keys() <= _ACTORS:
             raise ValueError(f"No such Actor: {sorted(new.actor)}")
-        record = world.activities.add(file, new.actor, new.case, new.detail, world.now_ns())
+        now_ns, number = world.now_ns(), world.ledger.next_n
+        record = world.activities.add(file, new.actor, new.case, new.detail, now_ns)
+        actor = new.actor if isinstance(new.actor, str) else next(iter(new.actor), "")
+        world.ledger.add(ActivityFact(number, now_ns, file.id, new.case, actor), "activity")
         return {"n": record.n}
 
     def tell_story(self, request: Request) -> Any:  # noqa: ANN401 - JSON

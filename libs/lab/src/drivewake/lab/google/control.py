@@ -12,8 +12,8 @@
     POST /_sim/tokens/expire              {"email"}: access tokens die, refresh tokens live
     POST /_sim/actions                    a Batch (actions.py), JSON (content in base64) or
                                           application/msgpack (content as bytes)
-    GET  /_sim/ledger?after=N&limit=&types=change,push,request,page,fault,grant,security
-                                          {"facts", "next", "more"}
+    GET  /_sim/ledger?after=N&limit=&types=change,push,request,page,fault,grant,security,
+                                          activity,group -> {"facts", "next", "more"}
     GET  /_sim/state?principal=EMAIL      {"principal", "rootId", "seq", "files"}: what the
                                           principal can see, with places, hashes and permissions
                                           in force (seen.py): now, or `&at=` an instant (Unix

@@ -100,7 +100,39 @@ class SecurityFact(msgspec.Struct, frozen=True, gc=False, tag="security", tag_fi
     status: int
 
 
-Fact = ChangeFact | PushFact | RequestFact | PageFact | FaultFact | GrantFact | SecurityFact
+class ActivityFact(msgspec.Struct, frozen=True, gc=False, tag="activity", tag_field="type"):
+    """Drive Activity tells what no change does: `case` of ActionDetail, `actor` an address or kind.
+
+    All other activities are those of the changes.
+    """
+
+    n: int
+    at_ns: int
+    file_id: str
+    case: str
+    actor: str
+
+
+class GroupFact(msgspec.Struct, frozen=True, gc=False, tag="group", tag_field="type"):
+    """A group has these members from now on, and they the access that it has."""
+
+    n: int
+    at_ns: int
+    group: str
+    members: tuple[str, ...]
+
+
+Fact = (
+    ChangeFact
+    | PushFact
+    | RequestFact
+    | PageFact
+    | FaultFact
+    | GrantFact
+    | SecurityFact
+    | ActivityFact
+    | GroupFact
+)
 _TYPES: dict[str, type[Fact]] = {
     "change": ChangeFact,
     "push": PushFact,
@@ -109,6 +141,8 @@ _TYPES: dict[str, type[Fact]] = {
     "fault": FaultFact,
     "grant": GrantFact,
     "security": SecurityFact,
+    "activity": ActivityFact,
+    "group": GroupFact,
 }
 
 

@@ -15,7 +15,7 @@ from drivewake.lab.google.activity_book import ActivityBook
 from drivewake.lab.google.faults import Faults
 from drivewake.lab.google.grants import Client, Grants
 from drivewake.lab.google.keys import derive_key
-from drivewake.lab.google.ledger import ChangeFact, GrantFact, Ledger
+from drivewake.lab.google.ledger import ChangeFact, GrantFact, GroupFact, Ledger
 from drivewake.lab.google.model import Change, Group, User
 from drivewake.lab.google.profiles import PROFILES, Profile
 from drivewake.lab.google.push import Push
@@ -116,7 +116,11 @@ class SimulatedGoogle:
         group = self.state.groups.get(email.lower())
         if group is None:
             group = self.state.add_group(email, name or email.partition("@")[0])
-        self.record(self.state.set_members(group, users, self.now_ns()))
+        now_ns = self.now_ns()
+        changes = self.state.set_members(group, users, now_ns)
+        fact = GroupFact(self.ledger.next_n, now_ns, group.email, tuple(group.members))
+        self.ledger.add(fact, "group")
+        self.record(changes)
         return group
 
     def tick(self) -> None:
