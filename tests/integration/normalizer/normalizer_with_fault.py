@@ -11,7 +11,7 @@ from typing import Any
 
 from drivewake.eventstore.postgres import PostgresStore
 from drivewake.normalizer.__main__ import main
-from drivewake.normalizer.adapters import BusGraveyard
+from drivewake.runtime.dead import BusGraveyard
 from drivewake.runtime.nats import NatsBus
 
 STEPS: dict[str, tuple[type[Any], str]] = {

@@ -18,7 +18,6 @@ from drivewake.contracts.ids import PARTITIONS, partition_of
 from drivewake.contracts.raw import RAW_TYPE, RAWS, LogFact, Raw, Source
 from drivewake.eventstore.codec import to_event
 from drivewake.eventstore.memory import MemoryStore
-from drivewake.normalizer.adapters import BusGraveyard
 from drivewake.normalizer.burial import Burial
 from drivewake.normalizer.committing import Committer
 from drivewake.normalizer.handlers import CONNECTIONS as CONNECTION_FEED
@@ -29,6 +28,7 @@ from drivewake.normalizer.ports import Store
 from drivewake.normalizer.sweeping import Sweeper
 from drivewake.runtime.bus import Message
 from drivewake.runtime.clock import SystemClock
+from drivewake.runtime.dead import BusGraveyard
 from drivewake.runtime.memory import MemoryBus
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

@@ -20,7 +20,6 @@ from drivewake.contracts.raw import LogFact
 from drivewake.eventstore.errors import PoisonError, StoreUnavailableError
 from drivewake.eventstore.memory import MemoryStore
 from drivewake.eventstore.store import ABSENT, Appended, Batch, Head, HeadWrite
-from drivewake.normalizer.adapters import BusGraveyard
 from drivewake.normalizer.burial import Burial
 from drivewake.normalizer.committing import Committer
 from drivewake.normalizer.errors import ContendedError, TooManyDeadError, UndecidableError
@@ -30,6 +29,7 @@ from drivewake.normalizer.limits import DeadBound, DeadRule
 from drivewake.normalizer.minting import Mint
 from drivewake.normalizer.sweeping import Sweeper
 from drivewake.runtime.clock import SystemClock
+from drivewake.runtime.dead import BusGraveyard
 from drivewake.runtime.errors import BusUnavailableError
 from drivewake.runtime.memory import MemoryBus
 

@@ -13,6 +13,7 @@ from drivewake.cli.audit import audit
 from drivewake.cli.auth import auth
 from drivewake.cli.channels import channels
 from drivewake.cli.connections import connections
+from drivewake.cli.dead import dead
 from drivewake.cli.events import events
 from drivewake.cli.provision import provision
 from drivewake.cli.session import EXIT_INTERRUPTED, Failure
@@ -25,6 +26,7 @@ BUILT_IN: Final = {
     "auth": auth,
     "channels": channels,
     "connections": connections,
+    "dead": dead,
     "events": events,
     "provision": provision,
     "status": status,
@@ -85,6 +87,7 @@ drivewake events tail -f   what downstream receives, as it happens
 drivewake connections list who is connected, and in which state
 drivewake audit verify     nothing in the record of who did what was changed
 drivewake events tail -n 5 --type file.renamed --json
+drivewake dead list        what no service could handle, and why
 
 Exit codes: 0 done, 1 failed or something is wrong, 2 misused or wrong settings, 3 the
 broker cannot be reached, 130 interrupted.

@@ -12,7 +12,9 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What failed, where and why; `body` is the original message in base64.
 
     `stream` and `sequence` say where the original stood; replaying publishes `body` on
-    `subject` again, which is safe because every effect has a deterministic key.
+    `subject` again, which is safe because every effect has a deterministic key. `stream` is
+    empty for what never became a message. A body that was too large is cut: `cut_from_bytes`
+    and `sha256` are those of the whole.
     """
 
     service: str
@@ -24,6 +26,16 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     failed_at: dt.datetime
     headers: dict[str, str] = {}
     traceparent: str = ""
+    cut_from_bytes: int = 0
+    sha256: str = ""
+
+    def unreplayable(self) -> str:
+        """Say why the letter cannot be replayed, "" if it can."""
+        if not self.stream:
+            return "it never was a message of a stream"
+        if self.cut_from_bytes:
+            return f"its body was cut from {self.cut_from_bytes} bytes"
+        return ""
 
     def original(self) -> bytes:
         """Return the bytes that could not be handled."""

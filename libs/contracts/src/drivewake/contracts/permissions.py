@@ -20,6 +20,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     pulls: tuple[s.Consumer, ...] = ()
     reads_streams: tuple[s.Stream, ...] = ()
     trims_streams: tuple[s.Stream, ...] = ()
+    removes_from: tuple[s.Stream, ...] = ()
     reads_buckets: tuple[s.Bucket, ...] = ()
     writes_buckets: tuple[s.Bucket, ...] = ()
     asks: tuple[str, ...] = ()
@@ -81,8 +82,15 @@ GRANTS: Final = (
     ),
     Grant(
         user="operator",
-        writes=("drive.signal.v1.*.*.*", "drive.request.v1.*.*.*"),
+        # Dead letters go back to where they came from, and then out of their stream.
+        writes=(
+            "drive.connection.v1.*.*",
+            "drive.signal.v1.*.*.*",
+            "drive.raw.v1.*.*.*",
+            "drive.request.v1.*.*.*",
+        ),
         reads_streams=(*s.STREAMS,),
+        removes_from=(s.DEAD,),
         reads_buckets=s.BUCKETS,
         asks=(s.STATUS_RPC,),
     ),
@@ -116,6 +124,7 @@ def permissions(grant: Grant) -> Permissions:
             # How full it is. Its messages stay closed: only the consumers bring them.
             f"$JS.API.STREAM.INFO.{trimmed.name}",
         ]
+    publish += [f"$JS.API.STREAM.MSG.DELETE.{stream.name}" for stream in grant.removes_from]
     for stream in (*streams, *buckets):
         publish += [
             f"$JS.API.STREAM.INFO.{stream}",

@@ -196,6 +196,22 @@ class Trimmer(Protocol):
         ...
 
 
+class Eraser(Protocol):
+    """Removes messages for good. Needs the `eraser` user; each method may be repeated."""
+
+    async def erase(self, stream: Stream, sequence: int) -> None:
+        """Overwrite and remove one message; nothing happens if it is gone."""
+        ...
+
+    async def purge(self, stream: Stream, subject: str, *, keep: int = 0) -> int:
+        """Remove the messages on a subject but the `keep` newest; return how many."""
+        ...
+
+    async def forget(self, bucket: Bucket, key: str) -> None:
+        """Remove a key of a bucket with its history; watchers see it deleted."""
+        ...
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """A key's value and its revision; `value` is None for a deleted key."""
 

@@ -15,7 +15,6 @@ from drivewake.eventstore.projections.current_tree import CurrentTree
 from drivewake.eventstore.relay import Relay
 from drivewake.eventstore.sealing import SealedStore
 from drivewake.eventstore.store import EventStore
-from drivewake.normalizer.adapters import BusGraveyard
 from drivewake.normalizer.burial import SERVICE, Burial
 from drivewake.normalizer.committing import Committer
 from drivewake.normalizer.consuming import Consumption
@@ -30,6 +29,7 @@ from drivewake.normalizer.trimming import KeepRoom
 from drivewake.runtime import telemetry
 from drivewake.runtime.bus import Bus
 from drivewake.runtime.clock import SystemClock
+from drivewake.runtime.dead import BusGraveyard
 from drivewake.runtime.errors import ConfigurationError
 from drivewake.runtime.http import HttpServer, application
 from drivewake.runtime.lifecycle import Service, Stop

@@ -1,28 +1,22 @@
 """What cannot be decoded or decided: kept whole in DRIVE_DEAD, as long as it is the exception."""
 
-import base64
-import hashlib
+import datetime as dt
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from drivewake.contracts import subjects
 from drivewake.contracts.dead import DeadLetter
 from drivewake.normalizer import metrics
 from drivewake.normalizer.limits import DeadBound
-from drivewake.normalizer.ports import Graveyard
 from drivewake.runtime.bus import Delivery
 from drivewake.runtime.clock import Clock
+from drivewake.runtime.dead import MAX_REASON_CHARS, Graveyard, dead_delivery
 from drivewake.runtime.logging import get_logger
 
 SERVICE: Final = "normalizer"
-MAX_BODY_BYTES: Final = 600 << 10
-"""Base64 of this, with the rest of the letter, fits into a message of 1 MiB."""
-MAX_REASON_CHARS: Final = 500
 MAX_COUNTED: Final = 10_000
 """So many of the latest dead messages are known again when they are delivered again."""
-TRACEPARENT: Final = "traceparent"
 
 _log = get_logger(__name__)
 
@@ -38,6 +32,10 @@ class Corpse(msgspec.Struct, frozen=True):
     def place(self) -> tuple[str, int]:
         """Which message it is, however often it is delivered."""
         return self.stream, self.delivery.stream_sequence
+
+    def letter(self, at: dt.datetime) -> DeadLetter:
+        """Return what is buried."""
+        return dead_delivery(SERVICE, self.stream, self.delivery, self.reason, at)
 
 
 class Burial:
@@ -61,7 +59,7 @@ class Burial:
         reason = corpses[-1].reason if corpses else ""
         if corpses:
             self._bound.check(dead, reason)
-            await self._graveyard.bury([self._letter(corpse) for corpse in corpses])
+            await self._graveyard.bury([corpse.letter(self._clock.now()) for corpse in corpses])
             self._tell(corpses, counted=sum(dead))
         self._bound.note(dead, reason)
 
@@ -77,24 +75,3 @@ class Burial:
                 stream=corpse.stream,
                 sequence=corpse.delivery.stream_sequence,
             )
-
-    def _letter(self, corpse: Corpse) -> DeadLetter:
-        delivery, reason = corpse.delivery, corpse.reason[:MAX_REASON_CHARS]
-        data, headers = delivery.data, dict(delivery.headers)
-        if len(data) > MAX_BODY_BYTES:
-            digest = hashlib.sha256(data).hexdigest()
-            reason = f"{reason}; body cut from {len(data)} bytes, sha256 {digest}"
-        return DeadLetter(
-            service=SERVICE,
-            reason=reason,
-            stream=corpse.stream,
-            sequence=delivery.stream_sequence,
-            subject=delivery.subject,
-            body=base64.b64encode(data[:MAX_BODY_BYTES]).decode(),
-            failed_at=self._clock.now(),
-            headers=headers,
-            traceparent=headers.get(TRACEPARENT, ""),
-        )
-
-
-DEAD_SUBJECT: Final = subjects.dead(SERVICE)
