@@ -35,6 +35,7 @@ PACKAGES = ("uv==0.13.9", "rust-just==1.59.0")
 PROGRAMS = ("uv", "just")
 
 INTERRUPTED = 130
+BROWSER_S = 180
 _ONE_SIGNAL_S = 0.5
 
 
@@ -53,6 +54,8 @@ def main(argv: "list[str]") -> int:
         require_recipe(argv[0], recipes)
         tools = find_tools()
         sync(tools["uv"])
+        if argv[0] == "test":
+            offer_browser()
         return run_recipe(tools["just"], argv)
     except KeyboardInterrupt:  # while preparing; a recipe has its own process group
         return INTERRUPTED
@@ -230,6 +233,26 @@ def uv_environment() -> "dict[str, str]":
     if not os.access(os.path.expanduser("~"), os.W_OK):  # noqa: PTH111 - Path.home() can raise
         env.setdefault("UV_CACHE_DIR", str(TOOLS / "uv-cache"))
     return env
+
+
+def offer_browser() -> None:
+    """Install chromium where that is a matter of course; elsewhere the tests that need it skip."""
+    if shutil.which("chromium") or os.geteuid() != 0 or not shutil.which("apt-get"):
+        return
+    say("installing chromium, for the tests of the console (once)")
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    install = ["apt-get", "install", "-qq", "--yes", "--no-install-recommends", "chromium"]
+    for command in (["apt-get", "update", "-qq"], install):
+        try:
+            done = subprocess.run(
+                command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                timeout=BROWSER_S, check=False,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired):
+            done = None
+        if done is None or done.returncode != 0:
+            say("chromium cannot be installed: the tests that need it will say so and skip")
+            return
 
 
 # -- the recipe -----------------------------------------------------------------------------------

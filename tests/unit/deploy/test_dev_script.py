@@ -393,3 +393,26 @@ def test_a_signal_to_process_and_group_is_one_request(tree: Path) -> None:
         time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
         assert (130, "cleaned up after SIGINT") == _outcome(process)
+
+
+@pytest.mark.parametrize("code", [0, 100])
+def test_a_browser_is_installed_where_it_can_be_and_fails_nothing(
+    dev: ModuleType,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """As root with apt-get; a failure is one line, and what does not fit is left alone."""
+    program = tmp_path / "apt-get"
+    program.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path}/calls\nexit {code}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    dev.offer_browser()
+    assert not (tmp_path / "calls").exists()
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    dev.offer_browser()
+    calls = (tmp_path / "calls").read_text().split()
+    assert (["update"] if code else ["update", "install"]) == calls
+    assert bool(code) == ("skip" in capfd.readouterr().err)

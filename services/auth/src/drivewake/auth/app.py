@@ -13,12 +13,15 @@ from litestar.types import ControllerRouterHandler
 from drivewake.auth import http, http_api
 from drivewake.auth.audit import Trail
 from drivewake.auth.callers import OidcCallers
+from drivewake.auth.console import Client, Console
 from drivewake.auth.database import Database
 from drivewake.auth.desk import Desk
 from drivewake.auth.google import GoogleHttp
+from drivewake.auth.http_console import Doorman, console_handlers
 from drivewake.auth.http_guard import Gate
 from drivewake.auth.issuer import IssuerHttp
 from drivewake.auth.jwks import ASYMMETRIC, KeySet
+from drivewake.auth.keyring import Keyring
 from drivewake.auth.kms import opened_keyring
 from drivewake.auth.limits import Buckets
 from drivewake.auth.outbox import Announcer, Reconciler
@@ -80,7 +83,6 @@ async def compose(service: Service, settings: Settings, bus: NatsBus, clock: Clo
     trail = Trail(store, clock)
     service.on_close("audit", trail.close)
     keyring.on_use = trail.key_used
-    gate = await _gate(service, settings, clock, trail)
     sign_ins = SignInService(store, google, keyring, _consent(settings), clock)
     desk = Desk(
         store,
@@ -89,6 +91,7 @@ async def compose(service: Service, settings: Settings, bus: NatsBus, clock: Clo
         clock,
         revoke_grace=dt.timedelta(seconds=settings.auth_revoke_grace_s),
     )
+    gate, console = await _entrances(service, settings, desk, keyring, clock, trail)
     tokens = TokenService(
         store,
         google,
@@ -131,6 +134,7 @@ async def compose(service: Service, settings: Settings, bus: NatsBus, clock: Clo
         [
             *http.public_handlers(sign_ins, secure=settings.is_public_https),
             *receiver_handlers(receiver),
+            *console,
             _api(desk, store, trail, rotator, gate, public_url=settings.public_url),
         ],
         trail,
@@ -171,8 +175,7 @@ def http_application(
     )
 
 
-async def _gate(service: Service, settings: Settings, clock: Clock, trail: Trail) -> Gate:
-    """Return what lets callers of the API in."""
+async def _issuer(service: Service, settings: Settings) -> IssuerHttp:
     issuer = IssuerHttp(
         settings.oidc_issuer,
         jwks_url=settings.oidc_jwks_url,
@@ -180,12 +183,33 @@ async def _gate(service: Service, settings: Settings, clock: Clock, trail: Trail
     )
     service.on_close("issuer", issuer.close)
     await issuer.open()
-    return Gate(
-        OidcCallers(settings.claims(), KeySet(issuer.keys, ASYMMETRIC)),
-        Buckets(settings.api_rate_per_s, settings.api_burst),
+    return issuer
+
+
+async def _entrances(
+    service: Service, settings: Settings, desk: Desk, keyring: Keyring, clock: Clock, trail: Trail
+) -> tuple[Gate, Sequence[ControllerRouterHandler]]:
+    """Return what lets callers of the API in, and the console with its sign-in."""
+    issuer = await _issuer(service, settings)
+    keys = KeySet(issuer.keys, ASYMMETRIC)
+    buckets = Buckets(settings.api_rate_per_s, settings.api_burst)
+    gate = Gate(OidcCallers(settings.claims(settings.oidc_audience), keys), buckets, clock, trail)
+    console = Console(
+        issuer,
+        OidcCallers(settings.claims(settings.oidc_client_id), keys),
+        Client(
+            client_id=settings.oidc_client_id,
+            secret=settings.oidc_client_secret,
+            redirect_uri=f"{settings.public_url}/console/callback",
+        ),
+        keyring,
         clock,
         trail,
     )
+    doorman = Doorman(
+        console, buckets, clock, origin=settings.origin, secure=settings.is_public_https
+    )
+    return gate, console_handlers(console, desk, doorman, public_url=settings.public_url)
 
 
 def _api(

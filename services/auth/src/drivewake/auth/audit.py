@@ -116,7 +116,7 @@ class Trail:
 
     def key_used(self, key_id: str, place: Place, outcome: str) -> None:
         """Note that a secret was opened, or did not open (`Keyring.on_use`)."""
-        about = "" if place.purpose == "sign_in" else place.owner
+        about = place.owner if place.purpose in {"refresh_token", "account"} else ""
         why = f"{place.purpose} under {key_id}"
         self.count("auth", "key.used", outcome, why, place.tenant, about)
 

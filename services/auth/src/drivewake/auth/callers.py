@@ -3,6 +3,7 @@
 Source: RFC 9068 (JWT access tokens), RFC 8725 (what goes wrong with JWTs).
 """
 
+import hmac
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -74,8 +75,11 @@ class OidcCallers:
         self._keys = keys
         self._now_s = now_s
 
-    async def authenticate(self, bearer: str) -> Caller:
-        """Return who brings this token; raises UntrustedTokenError, IssuerUnavailableError."""
+    async def authenticate(self, bearer: str, nonce: str = "") -> Caller:
+        """Return who brings this token; raises UntrustedTokenError, IssuerUnavailableError.
+
+        With `nonce`, it is an id_token that must hold it.
+        """
         if len(bearer) > MAX_TOKEN or not bearer.isascii():
             raise UntrustedTokenError("the token is no signed token")
         key = await self._keys.key_of(bearer)
@@ -99,6 +103,8 @@ class OidcCallers:
         except jwt.PyJWTError as error:
             raise UntrustedTokenError(f"the token is refused: {type(error).__name__}") from None
         check_times(claims, self._now_s(), self._claims.leeway_s)
+        if nonce and not hmac.compare_digest(str(claims.get("nonce", "")).encode(), nonce.encode()):
+            raise UntrustedTokenError("the token is not for this sign-in")
         return caller_of(claims, self._claims)
 
 

@@ -58,6 +58,8 @@ class Settings(MigrateSettings, KmsSettings):
       several separated by commas or lines; the first seals, all open.
     - `oidc_issuer`, `oidc_audience`: whose tokens callers of the HTTP API bring, and made for
       whom. `oidc_jwks_url`: its keys, where it has no discovery document.
+    - `oidc_client_id`, `oidc_client_secret`: the issuer's client with which people sign in to
+      the console; its redirect address is `{public_url}/console/callback`.
     - `oidc_roles_claim`, `oidc_tenant_claim`: where tokens say it, by name or dotted path;
       `oidc_role_prefix` stands before `admin`, `operator` and `reader` there.
     - `api_rate_per_s`, `api_burst`: how much one caller may ask for.
@@ -74,6 +76,8 @@ class Settings(MigrateSettings, KmsSettings):
     oidc_issuer: str = Field(description="such as https://id.example.org/realms/main")
     oidc_audience: str = "drivewake"
     oidc_jwks_url: str = ""
+    oidc_client_id: str = ""
+    oidc_client_secret: SecretStr = SecretStr("")
     oidc_roles_claim: str = "roles"
     oidc_tenant_claim: str = "tenant"
     oidc_role_prefix: str = ""
@@ -146,15 +150,21 @@ class Settings(MigrateSettings, KmsSettings):
         return f"{self.public_url}/v1/callback"
 
     @property
+    def origin(self) -> str:
+        """What browsers send as the origin of our own pages."""
+        parts = urlsplit(self.public_url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @property
     def is_public_https(self) -> bool:
         """Whether browsers reach this service encrypted."""
         return self.public_url.startswith("https://")
 
-    def claims(self) -> Claims:
-        """Return what tokens of callers must say."""
+    def claims(self, audience: str) -> Claims:
+        """Return what tokens of callers must say that were made for this audience."""
         return Claims(
             issuer=self.oidc_issuer,
-            audience=self.oidc_audience,
+            audience=audience,
             roles=self.oidc_roles_claim,
             tenant=self.oidc_tenant_claim,
             role_prefix=self.oidc_role_prefix,

@@ -43,6 +43,7 @@ def how_to_look(stack: Stack) -> Iterator[str]:
     yield "  query the event store:"
     yield f"    {stack.postgres.dsn('drivewake')}"
     yield "    select position, type, stream, data from eventstore.event order by position"
+    yield f"  see, connect and end accounts: {stack.url('auth')}/console"
     yield f"  auth API: {stack.url('auth')}/v1, with a token of the development issuer:"
     yield (
         f"    curl -s {stack.url('issuer')}/token -d grant_type=client_credentials"

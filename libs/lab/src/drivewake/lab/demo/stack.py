@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from drivewake.lab.demo.nats_users import NatsUsers, make_users
+from drivewake.lab.issuer.server import CLIENT_ID as CONSOLE
 from drivewake.lab.servers import (
     ManagedProcess,
     NatsServer,
@@ -205,6 +206,8 @@ class Stack:
             **self._postgres("auth"),
             "DRIVEWAKE_AUTH_KEYRING_FILE": self._secret("keyring", key),
             "DRIVEWAKE_OIDC_ISSUER": self.url("issuer"),
+            "DRIVEWAKE_OIDC_CLIENT_ID": CONSOLE,
+            "DRIVEWAKE_OIDC_CLIENT_SECRET_FILE": self._secret("issuer", self.issuer_secret),
             "DRIVEWAKE_GOOGLE_CLIENT_ID": CLIENT_ID,
             "DRIVEWAKE_GOOGLE_CLIENT_SECRET_FILE": self._secret("client", self._client_secret),
             "DRIVEWAKE_GOOGLE_AUTHORIZATION_URL": f"{google}/o/oauth2/v2/auth",
