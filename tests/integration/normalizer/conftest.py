@@ -90,9 +90,11 @@ class World:
 
     # -- What comes in --
 
-    async def raw(self, raw: Raw, connection: str = CONNECTION) -> None:
+    async def raw(self, raw: Raw, connection: str = CONNECTION, tenant: str = TENANT) -> None:
         """Publish a raw into its partition; a fact of a log into all."""
-        partitions = range(PARTITIONS) if raw.source == "log" else [partition_of(TENANT, raw.item)]
+        if connection != CONNECTION:
+            raw = msgspec.structs.replace(raw, log=f"l-{connection}")
+        partitions = range(PARTITIONS) if raw.source == "log" else [partition_of(tenant, raw.item)]
         messages = []
         for partition in partitions:
             envelope = Envelope(
@@ -100,11 +102,11 @@ class World:
                 source="/test",
                 type=RAW_TYPE,
                 time=raw.observed_at,
-                tenant=TENANT,
+                tenant=tenant,
                 connection=connection,
                 data=raw,
             )
-            subject = subjects.raw(partition, TENANT, connection)
+            subject = subjects.raw(partition, tenant, connection)
             messages.append(Message(subject=subject, data=RAWS.encode(envelope)))
         await self._publish(messages)
 
@@ -120,13 +122,21 @@ class World:
                     return
 
     async def change(
-        self, at: float, item: str, version: int, name: str = "n", *, gone: bool = False
+        self,
+        at: float,
+        item: str,
+        version: int,
+        name: str = "n",
+        *,
+        gone: bool = False,
+        connection: str = CONNECTION,
+        tenant: str = TENANT,
     ) -> None:
         """Publish a change of a file."""
         body: dict[str, Any] = {"fileId": item, "removed": gone}
         if not gone:
             body["file"] = _resource(item, version, name)
-        await self.raw(_raw("changes", at, item, body))
+        await self.raw(_raw("changes", at, item, body), connection, tenant)
 
     async def listed(self, at: float, item: str, version: int, snapshot: str) -> None:
         """Publish a file as a snapshot lists it."""

@@ -256,6 +256,10 @@ EventData = (
 )  # fmt: skip
 
 
+ERASURES: Final = frozenset({"connection.erased", "tenant.erased"})
+"""Types of events after which readers must forget what they made of older ones."""
+
+
 def type_of(data: EventData) -> str:
     """Return the event type of some data: `noun.verb`."""
     tag = data.__struct_config__.tag

@@ -21,6 +21,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     reads_streams: tuple[s.Stream, ...] = ()
     trims_streams: tuple[s.Stream, ...] = ()
     removes_from: tuple[s.Stream, ...] = ()
+    erases_streams: tuple[s.Stream, ...] = ()
     reads_buckets: tuple[s.Bucket, ...] = ()
     writes_buckets: tuple[s.Bucket, ...] = ()
     asks: tuple[str, ...] = ()
@@ -78,6 +79,7 @@ GRANTS: Final = (
         pulls=(s.NORMALIZER_CONNECTIONS, *s.NORMALIZER_RAW),
         reads_streams=(s.EVENT,),
         trims_streams=(s.RAW,),
+        reads_buckets=(s.ERASURES,),
         listens=(s.DOORBELL,),
     ),
     Grant(
@@ -95,6 +97,13 @@ GRANTS: Final = (
         asks=(s.STATUS_RPC,),
     ),
     Grant(user="downstream", reads_streams=(s.EVENT,)),
+    Grant(
+        user="eraser",
+        writes=(s.DOORBELL,),
+        reads_streams=(s.EVENT, s.DEAD, s.CONNECTION),
+        erases_streams=(s.EVENT, s.DEAD, s.RAW, s.SIGNAL, s.REQUEST),
+        writes_buckets=(s.LOGS, s.CHANNELS, s.ERASURES),
+    ),
 )
 PROVISION_USER: Final = "provision"
 USERS: Final = (*(grant.user for grant in GRANTS), PROVISION_USER)
@@ -125,6 +134,11 @@ def permissions(grant: Grant) -> Permissions:
             f"$JS.API.STREAM.INFO.{trimmed.name}",
         ]
     publish += [f"$JS.API.STREAM.MSG.DELETE.{stream.name}" for stream in grant.removes_from]
+    for erased in grant.erases_streams:
+        publish += [
+            f"$JS.API.STREAM.PURGE.{erased.name}",
+            f"$JS.API.STREAM.MSG.DELETE.{erased.name}",
+        ]
     for stream in (*streams, *buckets):
         publish += [
             f"$JS.API.STREAM.INFO.{stream}",

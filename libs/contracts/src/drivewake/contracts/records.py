@@ -49,6 +49,19 @@ class LogRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     gap: str = ""
 
 
+class ErasureRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Bucket `erasures`: a tenant, or one of its connections, was to be erased at an instant.
+
+    Kept for ever, and apart from the database: after that was restored to an older day, these
+    say what must be erased again.
+    """
+
+    id: str
+    tenant: str
+    asked_at: dt.datetime
+    connection: str = ""
+
+
 ChannelStatus = Literal["opening", "live", "silent", "refused", "stopping", "stopped"]
 
 

@@ -143,7 +143,13 @@ LOGS: Final = Bucket(
 CHANNELS: Final = Bucket(
     name="channels", description="Push channels, key {channel_id}.", max_bytes=GIB // 4
 )
-BUCKETS: Final = (LOGS, CHANNELS)
+ERASURES: Final = Bucket(
+    name="erasures",
+    description="What was erased, key {tenant} or {tenant}.{connection}: outlives the database.",
+    history=1,
+    max_bytes=GIB // 64,
+)
+BUCKETS: Final = (LOGS, CHANNELS, ERASURES)
 
 # -- Subjects --------------------------------------------------------------------------------
 
@@ -206,6 +212,11 @@ DOORBELL: Final = "drive.bell.v1.store"
 def log_key(connection: str, log: str) -> str:
     """Return the key of a log record in the bucket `logs`."""
     return f"{checked(connection)}.{checked(log)}"
+
+
+def erasure_key(tenant: str, connection: str = "") -> str:
+    """Return the key of an erasure in the bucket `erasures`."""
+    return f"{checked(tenant)}.{checked(connection)}" if connection else checked(tenant)
 
 
 # -- Consumers -------------------------------------------------------------------------------

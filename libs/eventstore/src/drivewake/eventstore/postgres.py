@@ -29,7 +29,7 @@ from drivewake.eventstore.connections import (
     open_pool,
 )
 from drivewake.eventstore.coordination import PostgresCoordination
-from drivewake.eventstore.data_keys import PostgresDataKeys
+from drivewake.eventstore.data_keys import Owner, PostgresDataKeys
 from drivewake.eventstore.errors import (
     ArchivedError,
     PoisonError,
@@ -102,6 +102,14 @@ class PostgresStore(PostgresCoordination):
         """Return whether anything was ever sealed here: a keyring is needed then."""
         async with borrowed(self._readers) as connection:
             return bool(await connection.fetchval(_KEYS_SQL["exist"]))
+
+    async def not_erased(self, owners: Collection[Owner]) -> set[Owner]:
+        """Return which owners (tenant, connection) this database does not know as erased."""
+        async with borrowed(self._readers) as connection:
+            rows = await connection.fetch(
+                _KEYS_SQL["erased"], [tenant for tenant, _ in owners], [one for _, one in owners]
+            )
+        return {*owners} - {(row["tenant"], row["connection"]) for row in rows}
 
     async def prepare(self, now: dt.datetime, months: int = 2) -> Sequence[dt.datetime]:
         """Make the partitions of this month and the next ones; return those that are missing."""

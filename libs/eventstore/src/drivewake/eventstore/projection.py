@@ -6,7 +6,9 @@ Every table with a column `tenant` is separated by it: a reader of one tenant se
 A read model carries its place with it: `checkpoint(lane, position, version)` stands in its
 schema and moves in the transaction that applies a batch. A new version is built beside the live
 one, in `{name}_next`, and takes its name in one transaction; readers notice nothing but the
-result. One runner of a name and lane works at a time, the others wait for its lock.
+result. An erasure among the events makes a read model be built anew, from what can still be
+read: nothing of what was erased stays, in no row and in no file. One runner of a name and lane
+works at a time, the others wait for its lock.
 """
 
 import re
@@ -16,6 +18,7 @@ from typing import Final, Protocol
 
 import asyncpg
 
+from drivewake.contracts.events import ERASURES
 from drivewake.contracts.subjects import DOORBELL
 from drivewake.eventstore import metrics
 from drivewake.eventstore.connections import PROJECTOR, AnyConnection, connect, translated
@@ -41,6 +44,10 @@ _log = get_logger(__name__)
 
 Progress = Callable[[int, int], None]
 """Told the position applied and the position of the newest event."""
+
+
+class _ErasedError(Exception):
+    """What was built holds something that was erased since: it must be built anew."""
 
 
 class Projection(Protocol):
@@ -111,7 +118,11 @@ class ProjectionRunner:
             elif live < self._projection.version:
                 await self.rebuild()
             else:
-                await self._follow(session, doorbell, stop, retry)
+                try:
+                    await self._follow(session, doorbell, stop, retry)
+                except _ErasedError:
+                    _log.info("building anew after an erasure", **self._fields("erased"))
+                    await self.rebuild()
 
     async def _follow(
         self, session: AnyConnection, doorbell: Doorbell, stop: Stop, retry: Retry
@@ -136,7 +147,11 @@ class ProjectionRunner:
             if await self._live_version(session) is None:
                 await self._create(session, self._projection.name)
             while True:
-                reached = await self._advance(session, self._projection.name)
+                try:
+                    reached = await self._advance(session, self._projection.name)
+                except _ErasedError:
+                    await self.rebuild()
+                    continue
                 if reached is None:
                     raise StoreUnavailableError("another version of the projection is live")
                 if not reached[1]:
@@ -150,35 +165,59 @@ class ProjectionRunner:
         name, following = self._projection.name, f"{self._projection.name}_next"
         async with self._session() as session:
             await hold_lock(session, f"projection {name} rebuild", self._lane)
-            if await self._version_in(session, following) != self._projection.version:
-                await self._drop(session, following)
-                await self._create(session, following)
-            head = await self._reader.last_position(self._lane)
             while True:
-                reached = await self._advance(session, following)
-                if reached is None:
-                    raise StoreUnavailableError("the build was taken away")
-                self._beat()
-                head = await self._reader.last_position(self._lane)
-                progress(reached[0], head)
-                if head - reached[0] <= NEAR_EVENTS:
+                try:
+                    head = await self._build(session, following, progress)
                     break
-            await self._switch(session)
-            progress(head, head)
+                except _ErasedError:
+                    await self._drop(session, following)
         _log.info("projection rebuilt", **self._fields("rebuilt"), position=head)
 
-    async def _advance(self, session: AnyConnection, schema: str) -> tuple[int, int] | None:
+    async def _build(self, session: AnyConnection, following: str, progress: Progress) -> int:
+        """Build or go on building, and switch; return the position reached.
+
+        Raises _ErasedError for an erasure that is younger than what was built already.
+        """
+        settled = await self._reader.last_position(self._lane)
+        if await self._version_in(session, following) == self._projection.version:
+            async with self._inside(session, following):
+                row = await session.fetchrow(_SQL["checkpoint"], self._lane)
+            settled = 0 if row is None else row["position"]
+        else:
+            await self._drop(session, following)
+            await self._create(session, following)
+        while True:
+            reached = await self._advance(session, following, settled)
+            if reached is None:
+                raise StoreUnavailableError("the build was taken away")
+            self._beat()
+            head = await self._reader.last_position(self._lane)
+            progress(reached[0], head)
+            if head - reached[0] <= NEAR_EVENTS:
+                break
+        await self._switch(session, settled)
+        progress(head, head)
+        return head
+
+    async def _advance(
+        self, session: AnyConnection, schema: str, settled: int = 0
+    ) -> tuple[int, int] | None:
         """Apply one batch; return position and count, None when another version is there."""
         async with self._inside(session, schema):
             row = await session.fetchrow(_SQL["checkpoint"], self._lane)
             if row is None or row["version"] != self._projection.version:
                 return None
-            return await self._apply_next(session, row["position"])
+            return await self._apply_next(session, row["position"], settled)
 
-    async def _apply_next(self, session: AnyConnection, position: int) -> tuple[int, int]:
+    async def _apply_next(
+        self, session: AnyConnection, position: int, settled: int
+    ) -> tuple[int, int]:
+        """Apply what follows; _ErasedError for an erasure behind position `settled`."""
         events = await self._reader.read(self._lane, position, BATCH_EVENTS)
         if not events:
             return position, 0
+        if any(event.type in ERASURES and event.position > settled for event in events):
+            raise _ErasedError
         try:
             await self._projection.apply(session, events)
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError) as error:
@@ -190,7 +229,7 @@ class ProjectionRunner:
         metrics.PROJECTED.add(len(events))
         return events[-1].position, len(events)
 
-    async def _switch(self, session: AnyConnection) -> None:
+    async def _switch(self, session: AnyConnection, settled: int) -> None:
         """Catch up and take the live name, in one transaction, then drop what was live."""
         name = self._projection.name
         following, old = f"{name}_next", f"{name}_old"
@@ -205,7 +244,7 @@ class ProjectionRunner:
                         await session.execute(f"lock table {name}.checkpoint")
                     row = await session.fetchrow(_SQL["checkpoint"], self._lane)
                     position = 0 if row is None else row["position"]
-                    while (reached := await self._apply_next(session, position))[1]:
+                    while (reached := await self._apply_next(session, position, settled))[1]:
                         position = reached[0]
                     if live:
                         await session.execute(f"alter schema {name} rename to {old}")

@@ -22,7 +22,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from drivewake.contracts.events import ConnectionErased, EventErased, TenantErased
+from drivewake.contracts.events import ERASURES, EventErased
 from drivewake.eventstore.data_keys import DataKeys, Owner
 from drivewake.eventstore.errors import ErasedError, KeysChangedError, StoreMismatchError
 from drivewake.eventstore.store import (
@@ -42,9 +42,7 @@ from drivewake.eventstore.store import (
 from drivewake.runtime.errors import TamperedError
 from drivewake.runtime.keyring import NONCE_BYTES
 
-PLAIN: Final = frozenset(
-    str(kind.__struct_config__.tag) for kind in (TenantErased, ConnectionErased)
-)
+PLAIN: Final = ERASURES
 """Types that hold nothing personal and must stay readable."""
 FRESH_S: Final = 1.0
 """How long a reader may go on with keys that were erased elsewhere."""
@@ -143,6 +141,8 @@ class SealedStore:
     ) -> Sequence[StoredEvent]:
         """See store.EventReader."""
         events = await self._store.read(lane, after, limit, selection)
+        if any(event.type in PLAIN for event in events):
+            self._checked_s = -FRESH_S  # who has read of an erasure opens nothing of it any more
         owners = {(event.tenant, event.connection) for event in events if event.sealed}
         if not owners:
             return events

@@ -203,8 +203,8 @@ class Eraser(Protocol):
         """Overwrite and remove one message; nothing happens if it is gone."""
         ...
 
-    async def purge(self, stream: Stream, subject: str, *, keep: int = 0) -> int:
-        """Remove the messages on a subject but the `keep` newest; return how many."""
+    async def purge(self, stream: Stream, subject: str) -> int:
+        """Remove the messages on a subject (wildcards allowed); return how many."""
         ...
 
     async def forget(self, bucket: Bucket, key: str) -> None:

@@ -1,12 +1,12 @@
 """Removing messages for good, over JetStream."""
 
-from typing import Any
+from typing import Final
 
 from drivewake.contracts.subjects import Bucket, Stream
 from drivewake.runtime.errors import NotFoundError
 from drivewake.runtime.nats import NatsBus
 
-PURGE_TIMEOUT_S = 30.0
+PURGE_TIMEOUT_S: Final = 30.0
 
 
 class NatsEraser:
@@ -24,11 +24,9 @@ class NatsEraser:
         except NotFoundError:
             return
 
-    async def purge(self, stream: Stream, subject: str, *, keep: int = 0) -> int:
+    async def purge(self, stream: Stream, subject: str) -> int:
         """See bus.Eraser."""
-        request: dict[str, Any] = {"filter": self._link.subject(subject)}
-        if keep:
-            request["keep"] = keep
+        request = {"filter": self._link.subject(subject)}
         verb = f"STREAM.PURGE.{self._link.name(stream.name)}"
         answer = await self._link.api(verb, request, timeout_s=PURGE_TIMEOUT_S)
         return int(answer["purged"])

@@ -8,7 +8,7 @@ from typing import Final
 
 from drivewake.contracts import subjects
 from drivewake.eventstore.archive.files import Folder
-from drivewake.eventstore.errors import StoreUnavailableError
+from drivewake.eventstore.errors import StoreMismatchError, StoreUnavailableError
 from drivewake.eventstore.postgres import PostgresStore
 from drivewake.eventstore.projection import ProjectionRunner
 from drivewake.eventstore.projections.current_tree import CurrentTree
@@ -18,6 +18,7 @@ from drivewake.eventstore.store import EventStore
 from drivewake.normalizer.burial import SERVICE, Burial
 from drivewake.normalizer.committing import Committer
 from drivewake.normalizer.consuming import Consumption
+from drivewake.normalizer.erasures import unerased
 from drivewake.normalizer.handlers import CONNECTIONS, BatchHandler
 from drivewake.normalizer.limits import DeadBound
 from drivewake.normalizer.minting import Mint
@@ -57,6 +58,7 @@ async def run(settings: Settings) -> int:
     service.on_close("postgres", stack.aclose)
     postgres = await open_store(settings, stack)
     store = await sealed(postgres, settings)
+    await refuse_what_was_erased(bus, postgres)
     await assemble(service, bus, store, settings)
     host_readers(service, bus, store, settings)
     service.add("months", KeepMonths(postgres, SystemClock()).run)
@@ -99,6 +101,15 @@ async def sealed(store: PostgresStore, settings: Settings) -> EventStore:
         )
     _log.warning(UNSEALED, action="unsealed")
     return store
+
+
+async def refuse_what_was_erased(bus: Bus, store: PostgresStore) -> None:
+    """Raise StoreMismatchError if the database was restored to before an erasure."""
+    forgotten = await unerased(await bus.key_value(subjects.ERASURES), store)
+    if forgotten:
+        raise StoreMismatchError(
+            f"the database is older than {len(forgotten)} erasures: run `drivewake erase --replay`"
+        )
 
 
 async def assemble(service: Service, bus: Bus, store: ConsumerStore, settings: Settings) -> None:

@@ -11,3 +11,11 @@ select ring_key, wrapped from eventstore.keep_data_key($1, $2, $3, $4);
 
 -- exist: whether anything was ever sealed here
 select exists (select from eventstore.data_key);
+
+-- erased: which owners are erased here, by themselves or with their tenant
+select w.tenant, w.connection
+from unnest($1::text[], $2::text[]) as w (tenant, connection)
+where exists (
+  select from eventstore.data_key k
+  where k.tenant = w.tenant and k.connection in ('', w.connection) and k.erased_at is not null
+);

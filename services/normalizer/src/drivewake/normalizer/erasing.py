@@ -1,0 +1,253 @@
+"""Erasing a tenant or a connection: step by step, each of which may be repeated after a crash.
+
+1. The erasure is written down, in the database and in the bucket `erasures`.
+2. Its data keys are deleted. From that commit on nothing of it is appended or opened.
+3. Heads go; what others still see is told anew. `connection.erased` or `tenant.erased` is appended.
+4. What waits for a service goes: raws, signals, schedules, requests, records.
+5. When the relay has published the event of step 3 all that it opened before is in DRIVE_EVENT:
+   the messages there are overwritten, and the dead letters too.
+6. Read models notice the event and build themselves anew; their old files are removed.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Final
+
+import msgspec
+
+from drivewake.contracts import subjects
+from drivewake.contracts.dead import decode_dead
+from drivewake.contracts.envelope import InvalidMessageError
+from drivewake.contracts.events import ERASURES, ConnectionErased, TenantErased
+from drivewake.contracts.ids import PARTITIONS
+from drivewake.contracts.records import ChannelRecord, ErasureRecord, LogRecord
+from drivewake.contracts.subjects import Bucket, Stream
+from drivewake.eventstore.erasing import Erasure, ErasureDesk
+from drivewake.eventstore.store import Batch, EventStore, NewEvent, lane_of
+from drivewake.normalizer.decisions import sighting_kind
+from drivewake.normalizer.restating import Restating
+from drivewake.runtime.bus import Bus, Eraser
+from drivewake.runtime.errors import DrivewakeError
+
+AT_ONCE: Final = 64
+POLL_S: Final = 0.2
+
+Tell = Callable[[str], None]
+"""Hears in a few words what is being done and how far it is."""
+
+
+class UnfinishedError(DrivewakeError):
+    """The erasure is not finished; run the command again."""
+
+
+class _Said(msgspec.Struct):
+    """What tells whose a message of DRIVE_EVENT is."""
+
+    id: str
+    type: str
+    connection: str
+
+
+_said = msgspec.json.Decoder(_Said)
+
+
+class Erasing:
+    """Carries out erasures. Raises UnfinishedError, and errors of the store and the bus."""
+
+    def __init__(
+        self,
+        desk: ErasureDesk,
+        store: EventStore,
+        bus: Bus,
+        eraser: Eraser,
+        restating: Restating,
+        *,
+        lanes: int,
+        wait_s: float,
+        tell: Tell,
+    ) -> None:
+        self._desk = desk
+        self._store = store
+        self._bus = bus
+        self._eraser = eraser
+        self._restating = restating
+        self._lanes = lanes
+        self._wait_s = wait_s
+        self._tell = tell
+
+    async def erase(self, id_: str, tenant: str, connection: str, asked_by: str) -> dict[str, int]:
+        """Erase, or go on erasing; return counts of what was removed this time."""
+        erasure = await self._desk.begin(id_, tenant, connection, asked_by)
+        await self._remember(erasure)
+        counts = {"data_keys": await self._desk.erase_keys(erasure)}
+        self._tell(f"{counts['data_keys']} data keys deleted")
+        counts["files_told_anew"] = await self._heads(erasure)
+        event = await self._announce(erasure)
+        counts["waiting_messages"] = await self._purge_waiting(erasure)
+        counts["records"] = await self._purge_records(erasure)
+        await self._until(lambda: self._published(event), "the relay has published up to here")
+        counts["events_downstream"] = await self._purge_events(erasure)
+        counts["dead_letters"] = await self._purge_dead(erasure)
+        await self._projections(erasure)
+        await self._desk.finish(erasure, counts)
+        return counts
+
+    async def _remember(self, erasure: Erasure) -> None:
+        """Write it down where no restored database can forget it."""
+        bucket = await self._bus.key_value(subjects.ERASURES)
+        key = subjects.erasure_key(erasure.tenant, erasure.connection)
+        if await bucket.get(key) is None:
+            record = ErasureRecord(
+                id=erasure.id,
+                tenant=erasure.tenant,
+                connection=erasure.connection,
+                asked_at=erasure.asked_at,
+            )
+            await bucket.put(key, msgspec.json.encode(record), revision=0)
+
+    # -- The store --
+
+    async def _heads(self, erasure: Erasure) -> int:
+        told = await self._restating.settle(erasure) if erasure.connection else 0
+        kinds = [sighting_kind(erasure.connection, number) for number in range(PARTITIONS)]
+        removed = 0
+        while chunk := await self._desk.drop_chunk(erasure, kinds):
+            removed += chunk
+            self._tell(f"{removed} heads removed")
+        return told
+
+    async def _announce(self, erasure: Erasure) -> NewEvent:
+        """Append the event that tells readers to forget."""
+        event = self._restating.event(
+            erasure,
+            ConnectionErased(erasure=erasure.id)
+            if erasure.connection
+            else TenantErased(erasure=erasure.id),
+            subject=erasure.connection or erasure.tenant,
+            connection=erasure.connection,
+        )
+        lane = lane_of(erasure.tenant, self._lanes)
+        await self._store.append(Batch(events=[event], lane=lane))
+        await self._bus.ring(subjects.DOORBELL)
+        return event
+
+    # -- The broker --
+
+    async def _purge_waiting(self, erasure: Erasure) -> int:
+        """Remove what services would still do."""
+        whose = f"{erasure.tenant}.{erasure.connection or '*'}"
+        purged = 0
+        for stream, subject in (
+            (subjects.RAW, f"drive.raw.v1.*.{whose}"),
+            (subjects.SIGNAL, f"drive.signal.v1.{whose}.*"),
+            (subjects.SIGNAL, f"drive.schedule.v1.{whose}.*"),
+            (subjects.REQUEST, f"drive.request.v1.{whose}.*"),
+        ):
+            purged += await self._eraser.purge(stream, subject)
+        return purged
+
+    async def _purge_records(self, erasure: Erasure) -> int:
+        logs = await self._forget(subjects.LOGS, LogRecord, erasure)
+        return logs + await self._forget(subjects.CHANNELS, ChannelRecord, erasure)
+
+    async def _forget(
+        self, bucket: Bucket, kind: type[LogRecord | ChannelRecord], erasure: Erasure
+    ) -> int:
+        entries = (await self._bus.key_value(bucket)).watch()
+        found: list[str] = []
+        async with contextlib.aclosing(entries):  # type: ignore[type-var] # generators all
+            async for entry in entries:
+                if entry is None:
+                    break
+                if entry.value is None:
+                    continue
+                record = msgspec.json.decode(entry.value, type=kind)
+                if record.tenant == erasure.tenant and erasure.connection in {
+                    "",
+                    record.connection,
+                }:
+                    found.append(entry.key)
+        for key in found:
+            await self._eraser.forget(bucket, key)
+        return len(found)
+
+    async def _published(self, event: NewEvent) -> bool:
+        subject = subjects.event(event.tenant, event.type)
+        last = await self._bus.last(subjects.EVENT.name, subject)
+        return last is not None and _said.decode(last.data).id == str(event.key)
+
+    async def _purge_events(self, erasure: Erasure) -> int:
+        def is_mine(_: str, data: bytes) -> bool:
+            said = _said.decode(data)
+            mine = erasure.connection in {"", said.connection}
+            return mine and said.type not in ERASURES and said.type != "event.erased"
+
+        return await self._overwrite(
+            subjects.EVENT, f"drive.event.v1.{erasure.tenant}.>", is_mine, "events downstream"
+        )
+
+    async def _purge_dead(self, erasure: Erasure) -> int:
+        whose = f".{erasure.tenant}.{erasure.connection}".removesuffix(".")
+
+        def is_mine(_: str, data: bytes) -> bool:
+            try:
+                return f"{whose}." in f"{decode_dead(data).subject}."
+            except InvalidMessageError:
+                return False
+
+        return await self._overwrite(subjects.DEAD, "drive.dead.v1.*", is_mine, "dead letters")
+
+    async def _overwrite(
+        self, stream: Stream, subject: str, is_mine: Callable[[str, bytes], bool], what: str
+    ) -> int:
+        """Overwrite the messages that are meant, some at a time."""
+        removed = 0
+        async with contextlib.aclosing(self._chosen(stream, subject, is_mine)) as chosen:
+            async for sequences in chosen:
+                await asyncio.gather(*(self._eraser.erase(stream, one) for one in sequences))
+                removed += len(sequences)
+                self._tell(f"{removed} {what} removed")
+        return removed
+
+    async def _chosen(
+        self, stream: Stream, subject: str, is_mine: Callable[[str, bytes], bool]
+    ) -> AsyncGenerator[list[int], None]:
+        messages = self._bus.follow(stream.name, subject=subject)
+        chosen: list[int] = []
+        async with contextlib.aclosing(messages):  # type: ignore[type-var] # generators all
+            async for message in messages:
+                if message is None:
+                    break
+                if is_mine(message.subject, message.data):
+                    chosen.append(message.sequence)
+                if len(chosen) == AT_ONCE:
+                    yield chosen
+                    chosen = []
+        if chosen:
+            yield chosen
+
+    # -- Read models --
+
+    async def _projections(self, erasure: Erasure) -> None:
+        """Wait until every read model has been built anew, past the announcing event."""
+        lane = lane_of(erasure.tenant, self._lanes)
+        target = await self._store.last_position(lane)
+        for name in await self._desk.projections():
+
+            async def built(name: str = name) -> bool:
+                return await self._desk.projected(name, lane) >= target
+
+            await self._until(built, f"the read model {name} is built anew")
+
+    async def _until(self, holds: Callable[[], Awaitable[bool]], what: str) -> None:
+        self._tell(f"waiting until {what}")
+        try:
+            async with asyncio.timeout(self._wait_s):
+                while not await holds():  # noqa: ASYNC110 - other processes set no event of ours
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            raise UnfinishedError(
+                f"waited {self._wait_s:g} s until {what}: let a normalizer run that hosts it, "
+                "and run the command again"
+            ) from None

@@ -1,0 +1,25 @@
+"""The erasures that were ever asked for, as the broker remembers them."""
+
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+from typing import cast
+
+import msgspec
+
+from drivewake.contracts.records import ErasureRecord
+from drivewake.eventstore.postgres import PostgresStore
+from drivewake.runtime.bus import Entry, KeyValueReader
+
+
+async def unerased(bucket: KeyValueReader, store: PostgresStore) -> Sequence[ErasureRecord]:
+    """Return the erasures that the database knows nothing of: it was restored to before them."""
+    records: dict[tuple[str, str], ErasureRecord] = {}
+    entries = cast("AsyncGenerator[Entry | None, None]", bucket.watch())
+    async with contextlib.aclosing(entries):
+        async for entry in entries:
+            if entry is None:
+                break
+            if entry.value is not None:
+                record = msgspec.json.decode(entry.value, type=ErasureRecord)
+                records[record.tenant, record.connection] = record
+    return [records[owner] for owner in sorted(await store.not_erased(list(records)))]
