@@ -9,7 +9,8 @@ the same server program with the same collector settings; beside them stands the
 FastAPI handler that publishes and waits, installed into a folder of its own. The server under
 test has one core for itself, nats-server and the load share the other. `p99_half_load_ms` is
 the latency at half the rate just reached, from the instant each push was due. Where strace is
-there, nats-server's fsync is slowed by 5 ms in one more round.
+there, nats-server's fsync is slowed by 5 ms in one more round. Last, webhook is started with
+100,000 channels, and the time counted until all of them are in memory and it says that it is ready.
 """
 
 import asyncio
@@ -53,6 +54,7 @@ HOST: Final = "127.0.0.1"
 KEYS: Final = f"k1:{base64.b64encode(bytes(range(32))).decode()}"
 LOGS: Final = 10_000
 FEW: Final = 10
+REGISTRY: Final = 100_000
 SLOW_US: Final = 5000
 SLOW_CONNECTIONS: Final = 512
 PEER: Final = ("fastapi==0.165.0", "uvicorn[standard]==0.54.0", "nats-py==2.16.0")
@@ -145,12 +147,26 @@ def _webhook(nats_url: str, folder: Path) -> Iterator[tuple[int, int]]:
         process.stop()
 
 
-async def _seed(nats_url: str) -> list[bytes]:
+def _registry(folder: Path) -> list[bench.Row]:
+    """Return how long a start takes until a large registry is in memory, and what it holds."""
+    with NatsServer(folder / "registry-nats") as nats:
+        uvloop.run(_seed(nats.url, REGISTRY))
+        began_s = time.perf_counter()
+        with _webhook(nats.url, folder) as (_, pid):
+            ready_s = time.perf_counter() - began_s
+            rss_mib = psutil.Process(pid).memory_info().rss / 2**20
+    return [
+        bench.Row(row="registry_100k_ready_s", value=ready_s, unit="s"),
+        bench.Row(row="registry_100k_rss_mib", value=rss_mib, unit="MiB"),
+    ]
+
+
+async def _seed(nats_url: str, logs: int = LOGS) -> list[bytes]:
     """Provision, write a living channel for each log, return one genuine push of each."""
     keys = Keyring.parse(KEYS)
     now = dt.datetime.now(dt.UTC)
     bus = await connect(name="provision", url=nats_url)
-    await provision(bus, scale=0.1)
+    await provision(bus, scale=1.0)
     bucket = await bus.key_value(subjects.CHANNELS)
     pushes: list[bytes] = []
 
@@ -172,7 +188,7 @@ async def _seed(nats_url: str) -> list[bytes]:
         await bucket.put(record.channel, msgspec.json.encode(record), revision=0)
         pushes.append(_push(subject, record, keys))
 
-    for first in range(0, LOGS, 500):
+    for first in range(0, logs, 500):
         await asyncio.gather(*(write(number) for number in range(first, first + 500)))
     await bus.close()
     return pushes
@@ -348,6 +364,7 @@ def main(*, rounds: int, seconds: float, connections: int, json_path: Path | Non
         )
         with _slow_fsync(nats.pid) as slowed:
             slow = measure.saturated(ours, many, SLOW_CONNECTIONS) if slowed else None
+        registry = _registry(folder)
         rss_after_mib = psutil.Process(ours[1]).memory_info().rss / 2**20
     medians = {name: bench.median(values) for name, values in figures.items()}
 
@@ -372,6 +389,7 @@ def main(*, rounds: int, seconds: float, connections: int, json_path: Path | Non
         bench.Row(row="rss_before_mib", value=rss_before_mib, unit="MiB"),
         bench.Row(row="rss_after_mib", value=rss_after_mib, unit="MiB"),
     ]
+    rows += registry
     if slow is None:
         click.echo("no strace here: the row with a slow fsync is missing", err=True)
     else:
