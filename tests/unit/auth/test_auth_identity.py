@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from drivewake.auth.errors import GoogleUnavailableError, IdentityError
 from drivewake.auth.identity import IdTokens
-from drivewake.auth.jwks import KEYS_MAX_AGE_S, KEYS_MIN_AGE_S
+from drivewake.runtime.jwks import KEYS_MAX_AGE_S, KEYS_MIN_AGE_S
 
 ISSUER, AUDIENCE, NONCE = "https://accounts.google.com", "client", SecretStr("nonce")
 

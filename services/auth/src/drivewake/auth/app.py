@@ -20,7 +20,7 @@ from drivewake.auth.google import GoogleHttp
 from drivewake.auth.http_console import Doorman, console_handlers
 from drivewake.auth.http_guard import Gate
 from drivewake.auth.issuer import IssuerHttp
-from drivewake.auth.jwks import ASYMMETRIC, KeySet
+from drivewake.auth.jwks import KeySet
 from drivewake.auth.keyring import Keyring
 from drivewake.auth.kms import opened_keyring
 from drivewake.auth.limits import Buckets
@@ -38,6 +38,7 @@ from drivewake.runtime import telemetry
 from drivewake.runtime.clock import Clock, SystemClock
 from drivewake.runtime.errors import BusUnavailableError
 from drivewake.runtime.http import HttpServer, application
+from drivewake.runtime.jwks import ASYMMETRIC
 from drivewake.runtime.lifecycle import Service, Stop
 from drivewake.runtime.logging import configure
 from drivewake.runtime.nats import NatsBus, connect
