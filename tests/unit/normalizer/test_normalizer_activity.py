@@ -212,6 +212,7 @@ def test_targets_are_told_by_their_ids(
     """Files, folders, drives and comments, of the current and the former API."""
     (told,) = decided(activity({"edit": {}}, targets=[target]), item)
     assert expected == told.data.target  # type: ignore[union-attr]
+    assert (expected.id or "c1") == told.subject
 
 
 def test_an_activity_is_told_for_its_item_alone() -> None:

@@ -17,7 +17,6 @@ from drivewake.normalizer.domain.parts import (
     RevisionPart,
     head_of,
     step,
-    subject_of,
 )
 from drivewake.normalizer.domain.shared_drives import (
     DriveLost,
@@ -254,5 +253,6 @@ def test_events_are_about_what_they_hang_on() -> None:
     """The subject of a revision or comment is its file, that of a membership its drive."""
     comment = CommentPart("f1", decode_comment(body(_remark("k1", 0, "x"))), at=1)
     revision = RevisionPart("f2", decode_revision(body({"id": "r1"})))
-    lost = DrivePart("d1", DriveLost(at=1, cause="removed"))
-    assert ["f1", "f2", "d1"] == [subject_of(part) for part in (comment, revision, lost)]
+    seen = DrivePart("d1", DriveSeen(at=1, drive=decode_drive(body({"id": "d1", "name": "A"}))))
+    told, _ = run([("c1", part) for part in (comment, revision, seen)])
+    assert ["f1", "f2", "d1"] == [each.subject for each in told]

@@ -6,7 +6,7 @@ import msgspec
 
 from drivewake.eventstore.store import ABSENT, ANY, HeadWrite, NewEvent
 from drivewake.eventstore.store import Head as StoredHead
-from drivewake.normalizer.domain.parts import DrivePart, Part, head_of, step, subject_of
+from drivewake.normalizer.domain.parts import DrivePart, Part, head_of, step
 from drivewake.normalizer.domain.shared_drives import DriveLost, DriveSeen
 from drivewake.normalizer.domain.told import Told
 from drivewake.normalizer.errors import UndecidableError
@@ -71,7 +71,7 @@ class PartDecisions:
         return self._mint.event(
             item.origin,
             told.data,
-            subject=subject_of(item.part),
+            subject=told.subject,
             identity_time=told.identity_at or item.origin.observed_at,
             parts=told.parts,
             occurred_at=told.occurred_at,

@@ -52,7 +52,7 @@ def read_activity(raw: Raw, tenant: str, connection: str) -> Part:
     """Return what an activity says of the raw's item, decided; raise InvalidResourceError."""
     activity = decode_activity(raw.body)
     told = decide_activity(tenant, connection, checked_item(raw), activity, raw.ordinal)
-    return ActivityPart(raw.item, told)
+    return ActivityPart(told)
 
 
 def read_drive_change(raw: Raw) -> Part:

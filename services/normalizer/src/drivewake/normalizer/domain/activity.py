@@ -41,7 +41,7 @@ def decide_activity(
             name = (place, microseconds(data.at), type_of(data), digest_of(*canonical))
             parts = activity_parts(tenant, *name, ordinal, same[name])
             same[name] += 1
-            told.append(Told(data, parts, data.at, data.at))
+            told.append(Told(data, target.id or connection, parts, data.at, data.at))
     if not told:
         raise InvalidResourceError("the activity has no action on its item")
     return tuple(told)

@@ -73,7 +73,7 @@ def step(thread: Thread, tenant: str, file: str, comment: Comment, at: int) -> S
         for data, when in _changes(file, comment, id_, seen, before, after):
             verb = data.__struct_config__.tag
             parts = comment_parts(tenant, file, comment.id, id_ or None, verb, milliseconds(when))
-            told.append(Told(data, parts, when))
+            told.append(Told(data, file, parts, when))
     return Step(tuple(told), known)
 
 

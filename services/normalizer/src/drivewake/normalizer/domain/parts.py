@@ -37,24 +37,12 @@ class DrivePart(msgspec.Struct, frozen=True):
 
 
 class ActivityPart(msgspec.Struct, frozen=True):
-    """What somebody did to `subject`: decided already, for it needs no head."""
+    """What somebody did: decided already, for it needs no head."""
 
-    subject: str
     told: tuple[Told, ...]
 
 
 Part = RevisionPart | CommentPart | DrivePart | ActivityPart
-
-
-def subject_of(part: Part) -> str:
-    """Return what the events of a part are about: the id of a file, drive or connection."""
-    match part:
-        case RevisionPart() | CommentPart():
-            return part.file
-        case DrivePart():
-            return part.drive
-        case _:
-            return part.subject
 
 
 def head_of(part: Part) -> tuple[str, str] | None:

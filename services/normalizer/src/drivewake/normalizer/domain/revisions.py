@@ -32,7 +32,7 @@ def step(known: bool, tenant: str, file: str, revision: Revision) -> Step[bool]:
         by=person_of(revision.last_modifying_user),
     )
     parts = revision_parts(tenant, file, revision.id)
-    return Step((Told(data, parts, revision.modified_time),), head=True)
+    return Step((Told(data, file, parts, revision.modified_time),), head=True)
 
 
 def person_of(user: User | None) -> Person | None:

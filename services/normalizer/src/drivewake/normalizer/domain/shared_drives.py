@@ -86,13 +86,14 @@ def step(
         changed, head = _state(head, observation)
         gained, member = _seen(drive, before, observation)
         told = (*gained, *changed)
-    after = _replace(head, members={**head.members, connection: member})
-    return Step(
-        tuple(
-            Told(data, _parts(tenant, connection, after, data), observation.time) for data in told
-        ),
-        head if member == before else after,
+    after = (
+        head if member == before else _replace(head, members={**head.members, connection: member})
     )
+    named = (
+        Told(data, drive, _parts(tenant, connection, after, data), observation.time)
+        for data in told
+    )
+    return Step(tuple(named), after)
 
 
 def _parts(tenant: str, connection: str, head: DriveHead, data: DriveData) -> tuple[Part, ...]:

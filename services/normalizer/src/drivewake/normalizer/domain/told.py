@@ -10,12 +10,13 @@ H = TypeVar("H")
 
 
 class Told(NamedTuple):
-    """Data of an event, the parts of its key, and Google's own time of it, if it gives one.
+    """Data of an event, what it is about, the parts of its key, and Google's own time of it.
 
     `identity_at`: the time in the key, if it is not that of the observation.
     """
 
     data: EventData
+    subject: str
     parts: tuple[Part, ...]
     occurred_at: dt.datetime | None = None
     identity_at: dt.datetime | None = None
