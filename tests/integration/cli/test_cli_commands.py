@@ -14,6 +14,7 @@ import pytest
 
 from drivewake.contracts import events as e
 from drivewake.contracts import subjects
+from drivewake.contracts.activity import ActivityEdited, ActivityObject, ActivityRenamed
 from drivewake.contracts.connections import CONNECTION_TYPE, CONNECTIONS, Connection
 from drivewake.contracts.envelope import Envelope
 from drivewake.contracts.events import Event, encode_event
@@ -85,6 +86,20 @@ def renamed(number: int) -> e.FileRenamed:
     """A renaming that says its number."""
     file = e.FileRef(id="f1", name=f"n{number}", mime_type="text/plain", version=number)
     return e.FileRenamed(file=file, before=f"n{number - 1}", after=f"n{number}")
+
+
+async def test_related_events_stand_beside_each_other(cli: Cli, bus: NatsBus) -> None:
+    """What somebody did, and what changed of the file then, name each other; others do not."""
+    target = ActivityObject(kind="file", id="f1")
+    await put_event(bus, 1, renamed(1))
+    await put_event(bus, 2, ActivityRenamed(target=target, at=NOW, before="n0", after="n1"))
+    await put_event(bus, 3, ActivityEdited(target=target, at=NOW))
+    done = await asyncio.to_thread(cli, "events", "related", "f1", "--json")
+    told = [msgspec.json.decode(each) for each in done.stdout.splitlines()]
+    assert [["e2"], ["e1"], []] == [each["correlates_with"] for each in told]
+    assert (0, {"target-action-time/1"}) == (done.returncode, {each["rule"] for each in told})
+    lines = (await asyncio.to_thread(cli, "events", "related", "f1")).stdout.splitlines()
+    assert ["with #2", "with #1"] == [each[-7:] for each in lines[:2]]
 
 
 async def test_provision_makes_everything_and_may_be_repeated(

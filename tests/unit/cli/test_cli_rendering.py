@@ -12,6 +12,8 @@ from drivewake.cli.events import subject_of
 from drivewake.cli.rendering import about, harmless, line, octets, span
 from drivewake.cli.session import Failure
 from drivewake.contracts import events as e
+from drivewake.contracts import remarks as r
+from drivewake.contracts.activity import ActivityEdited, ActivityObject, ActivityTrashed, Actor
 from drivewake.contracts.events import Event
 
 FILE = e.FileRef(id="f1", name="plan.txt", mime_type="text/plain", version=3)
@@ -42,6 +44,14 @@ NOW = dt.datetime(2026, 11, 22, 10, 0, tzinfo=dt.UTC)
         (e.SnapshotCompleted(snapshot="s1", files=7), "snapshot s1, 7 files"),
         (e.GapOpened(gap="g1", reason="cursor_lost"), "gap g1: cursor_lost"),
         (e.GapClosed(gap="g1", by="snapshot"), "gap g1 by snapshot"),
+        (r.RevisionAdded(file="f1", revision="r1"), "file f1 revision r1"),
+        (r.CommentDeleted(file="f1", comment="k1", modified_at=NOW), "file f1: «»"),
+        (r.SharedDriveJoined(drive="d1", epoch=1, name="Team"), "«Team»"),
+        (r.SharedDriveLeft(drive="d1", epoch=1, cause="removed"), "drive d1 (removed)"),
+        (ActivityEdited(target=ActivityObject(kind="file", id="f1"), at=NOW), "«f1» by nobody"),
+        (ActivityTrashed(target=ActivityObject(kind="file", id="f1", title="a"), at=NOW,
+                         actors=(Actor(kind="user", person="people/1"), Actor(kind="system"))),
+         "«a» by people/1, system"),
     ],
 )  # fmt: skip
 def test_events_are_told_in_few_words(data: e.EventData, expected: str) -> None:

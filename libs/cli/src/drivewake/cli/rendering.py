@@ -6,6 +6,8 @@ from typing import Final
 from rich.text import Text
 
 from drivewake.contracts import events as e
+from drivewake.contracts import remarks as r
+from drivewake.contracts.activity import ActivityObject, Actor
 from drivewake.contracts.events import Event, EventData
 
 MAX_TEXT_CHARS: Final = 120
@@ -75,7 +77,23 @@ def about(data: EventData) -> str:  # noqa: C901, PLR0911, PLR0912 - one case an
             return f"gap {harmless(data.gap)} by {data.by}"
         case e.EventErased():
             return f"was {harmless(data.was)}"
+        case r.RevisionAdded():
+            return f"file {harmless(data.file)} revision {harmless(data.revision)}"
+        case r.SharedDriveJoined() | r.SharedDriveChanged():
+            return quoted(data.name)
+        case r.SharedDriveLeft():
+            return f"drive {harmless(data.drive)} ({data.cause})"
+    target = getattr(data, "target", None)
+    if isinstance(target, ActivityObject):
+        return f"{quoted(target.title or target.id)} by {actors(getattr(data, 'actors', ()))}"
+    if isinstance(data, r.Remark):
+        return f"file {harmless(data.file)}: {quoted(data.content or '')}"
     return harmless(getattr(data, "reason", ""))
+
+
+def actors(found: tuple[Actor, ...]) -> str:
+    """Say who did it: Google gives ids of people, not their names."""
+    return ", ".join(harmless(actor.person or actor.kind, 40) for actor in found) or "nobody"
 
 
 def quoted(name: str) -> str:

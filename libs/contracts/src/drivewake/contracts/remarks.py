@@ -29,8 +29,8 @@ class RevisionAdded(EventStruct, frozen=True, kw_only=True, tag="revision.added"
     by: Person | None = None
 
 
-class _Remark(EventStruct, frozen=True, kw_only=True):
-    """A comment (`reply` None) or one of its replies.
+class Remark(EventStruct, frozen=True, kw_only=True):
+    """What all events of a comment (`reply` None) or one of its replies have.
 
     `modified_at` is Google's time of this very change: it is part of the key. `content` None:
     Google tells it no more. Authors of comments have neither address nor id at Google.
@@ -44,7 +44,7 @@ class _Remark(EventStruct, frozen=True, kw_only=True):
     content: str | None = None
 
 
-class CommentAdded(_Remark, frozen=True, kw_only=True, tag="comment.added"):
+class CommentAdded(Remark, frozen=True, kw_only=True, tag="comment.added"):
     """A comment or a reply was written."""
 
     created_at: dt.datetime
@@ -54,21 +54,21 @@ class CommentAdded(_Remark, frozen=True, kw_only=True, tag="comment.added"):
     anchor: str | None = None
 
 
-class CommentEdited(_Remark, frozen=True, kw_only=True, tag="comment.edited"):
+class CommentEdited(Remark, frozen=True, kw_only=True, tag="comment.edited"):
     """The text of a comment or reply changed from `before` (None: not known) to `content`."""
 
     before: str | None = None
 
 
-class CommentResolved(_Remark, frozen=True, kw_only=True, tag="comment.resolved"):
+class CommentResolved(Remark, frozen=True, kw_only=True, tag="comment.resolved"):
     """A reply resolved the comment."""
 
 
-class CommentReopened(_Remark, frozen=True, kw_only=True, tag="comment.reopened"):
+class CommentReopened(Remark, frozen=True, kw_only=True, tag="comment.reopened"):
     """A reply opened the comment again."""
 
 
-class CommentDeleted(_Remark, frozen=True, kw_only=True, tag="comment.deleted"):
+class CommentDeleted(Remark, frozen=True, kw_only=True, tag="comment.deleted"):
     """A comment or reply was deleted; its text is gone at Google."""
 
 
