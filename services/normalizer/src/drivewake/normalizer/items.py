@@ -111,11 +111,11 @@ def decode_raw(delivery: Delivery, partition: int, now: dt.datetime) -> Item:
     """Return what a raw says; raise UndecidableError with the reason if nothing can be told."""
     try:
         envelope = RAWS.decode(delivery.data)
-        origin = _origin(delivery, envelope, envelope.data.log, envelope.data.observed_at)
+        log, at = envelope.data.log, envelope.data.observed_at
+        origin = _origin(delivery, envelope, log, at, partition)
     except (InvalidMessageError, InvalidIdError) as error:
         raise UndecidableError(str(error)) from error
     raw = envelope.data
-    origin = msgspec.structs.replace(origin, partition=partition)
     if raw.observed_at.tzinfo is None or raw.observed_at - now > MAX_AHEAD:
         raise UndecidableError("observed_at is not an instant, or lies in the future")
     try:
@@ -158,6 +158,7 @@ def _origin(
     envelope: Envelope[Raw] | Envelope[Connection],
     log: str | None,
     at: dt.datetime,
+    partition: int = 0,
 ) -> Origin:
     return Origin(
         delivery=delivery,
@@ -167,6 +168,7 @@ def _origin(
         cause=envelope.id,
         observed_at=at,
         traceparent=envelope.traceparent,
+        partition=partition,
     )
 
 

@@ -34,6 +34,7 @@ class Mint:
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
+        self._last: tuple[Origin, dt.datetime | None, bytes] | None = None
 
     def event(
         self,
@@ -51,15 +52,6 @@ class Mint:
             raise UndecidableError(
                 f"the event has {len(body)} bytes, the limit is {MAX_DATA_BYTES}"
             )
-        metadata = _Metadata(
-            source=EVENT_SOURCE,
-            time=origin.observed_at,
-            log=origin.log,
-            occurredat=occurred_at,
-            cause=origin.cause,
-            schemaversion=SCHEMA_VERSION,
-            traceparent=origin.traceparent,
-        )
         return NewEvent(
             key=event_key(self._secret, identity_time, *parts),
             tenant=origin.tenant,
@@ -68,5 +60,20 @@ class Mint:
             type=type_of(data),
             occurred_at=occurred_at or origin.observed_at,
             data=body,
-            metadata=_encoder.encode(metadata),
+            metadata=self._metadata(origin, occurred_at),
         )
+
+    def _metadata(self, origin: Origin, occurred_at: dt.datetime | None) -> bytes:
+        # All events of one raw carry the same: encoded once.
+        if self._last is None or self._last[0] is not origin or self._last[1] is not occurred_at:
+            metadata = _Metadata(
+                source=EVENT_SOURCE,
+                time=origin.observed_at,
+                log=origin.log,
+                occurredat=occurred_at,
+                cause=origin.cause,
+                schemaversion=SCHEMA_VERSION,
+                traceparent=origin.traceparent,
+            )
+            self._last = origin, occurred_at, _encoder.encode(metadata)
+        return self._last[2]
