@@ -92,7 +92,7 @@ async def settled(bus: NatsBus) -> int:
 async def consume(bus: NatsBus, store: PostgresStore, count: int) -> dict[str, float]:
     """Run the consuming side until `count` raws are settled, by whomever."""
     service = Service("normalizer", shutdown_s=5)
-    await assemble(service, bus, store, settings())
+    assemble(service, bus, store, store, settings())
     cpu_s, began_s = time.process_time(), time.perf_counter()
 
     async def watch(_: object) -> None:

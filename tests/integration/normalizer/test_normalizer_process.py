@@ -1,8 +1,12 @@
 """The normalizer as a process: from DRIVE_RAW to the store, downstream and the current tree."""
 
+import asyncio
 import datetime as dt
+import itertools
 import os
+import re
 import signal
+import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -13,6 +17,7 @@ from drivewake.contracts import subjects
 from drivewake.contracts.events import Event
 from drivewake.contracts.ids import partition_of
 from drivewake.contracts.raw import LogFact
+from drivewake.lab.servers import ManagedProcess
 from drivewake.runtime.bus import Message
 
 if TYPE_CHECKING:
@@ -108,18 +113,60 @@ async def test_killed_while_a_snapshot_is_settled(world: "World", told: Told, fa
     assert (2, 2) == (types["ingest.snapshot_started"], types["ingest.snapshot_completed"])
 
 
-async def test_replica_takes_over_where_another_was_killed(world: "World", told: Told) -> None:
-    """Of three normalizers one works; when it is killed another goes on, and all is told once."""
+def shares(replicas: Sequence[ManagedProcess]) -> list[int]:
+    """Return how many partitions of raw each replica says that it consumes, fewest first."""
+    found = []
+    for replica in replicas:
+        port = replica.env["DRIVEWAKE_HTTP_PORT"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+        line = re.search(r"^drivewake_normalizer_active ([0-9.]+)$", text, re.MULTILINE)
+        assert line is not None
+        found.append(int(float(line[1])))
+    return sorted(found)
+
+
+async def test_replicas_share_evenly_while_others_are_killed_and_paused(
+    world: "World", told: Told
+) -> None:
+    """Three share; one is killed, one paused until its partitions are taken, and woken again.
+
+    Under load all the time: nothing is lost, nothing twice, each file's versions in order.
+    """
+
+    async def until(expected: list[int], *living: ManagedProcess) -> None:
+        async def even() -> bool:
+            return expected == await asyncio.to_thread(shares, living)
+
+        await world.until(even)
+
     replicas = [world.normalizer(batch_most="50").start(wait=False) for _ in range(3)]
     for replica in replicas:
         replica.wait_ready()
-    expected: Counter[tuple[str, str, int]] = Counter()
-    for number, replica in enumerate(replicas[:2]):
-        expected += await world.history(files=20, versions=3, name=f"{number}-")
-        replica.kill()
+    await until([5, 5, 6], *replicas)
+    expected = await world.history(files=20, versions=3, name="a")
+    killed, paused, steady = replicas
+    killed.kill()
+    expected += await world.history(files=20, versions=3, name="b")
+    await until([8, 8], paused, steady)
+    expected += await world.history(files=20, versions=3, name="c")
+    os.kill(paused.pid, signal.SIGSTOP)
+    expected += await world.history(files=20, versions=3, name="d")
+    await until([16], steady)
+    expected += await world.history(files=20, versions=3, name="e")
+    os.kill(paused.pid, signal.SIGCONT)
+    expected += await world.history(files=20, versions=3, name="f")
+    await until([8, 8], paused, steady)
     events = await world.drained()
     assert expected == told(events)
     assert_exactly_once(events)
+    rows = await world.rows("select partition, cursor from eventstore.applied")
+    cursors: dict[int, str] = {}
+    for name, number in itertools.product("abcdef", range(20)):
+        partition = partition_of("acme", f"{name}{number}")
+        last = "page-3" if number % 3 else "page-4"
+        cursors[partition] = max(last, cursors.get(partition, ""))
+    assert cursors == {row["partition"]: row["cursor"] for row in rows}
 
 
 async def test_frozen_replica_that_wakes_up_is_refused(world: "World") -> None:

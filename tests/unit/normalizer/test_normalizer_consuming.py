@@ -10,26 +10,38 @@ import pytest
 from drivewake.contracts import subjects
 from drivewake.eventstore.errors import StoreUnavailableError
 from drivewake.eventstore.memory import MemoryStore
+from drivewake.eventstore.sharing import MemorySharing
 from drivewake.eventstore.store import Appended, Batch
 from drivewake.normalizer.consuming import Consumption
 from drivewake.normalizer.errors import TooManyDeadError
 from drivewake.normalizer.handlers import CONNECTIONS
 from drivewake.normalizer.limits import DeadRule
 from drivewake.normalizer.writer import Bounds
+from drivewake.runtime.bus import Delivery, Puller
 from drivewake.runtime.lifecycle import Stop
 
 if TYPE_CHECKING:
     from tests.unit.normalizer.conftest import Harness
 
 
-async def consumption(harness: "Harness", most: int = 100) -> Consumption:
+def consumption(harness: "Harness", sharing: MemorySharing, most: int = 100) -> Consumption:
     """Return the whole consuming side over a harness's bus and store."""
     consumers = {CONNECTIONS: subjects.NORMALIZER_CONNECTIONS} | dict(
         enumerate(subjects.NORMALIZER_RAW)
     )
-    pullers = {number: await harness.bus.puller(each) for number, each in consumers.items()}
-    handler = harness.handler_on(harness.store)
-    return Consumption(harness.store, pullers, handler, Bounds(least=1, most=most))
+    return Consumption(
+        sharing,
+        lambda partition: harness.bus.puller(consumers[partition]),
+        consumers,
+        harness.handler_on(harness.store),
+        Bounds(least=1, most=most),
+    )
+
+
+@pytest.fixture
+def sharing() -> MemorySharing:
+    """Where the replicas of a test share out partitions."""
+    return MemorySharing()
 
 
 @contextlib.asynccontextmanager
@@ -52,12 +64,14 @@ async def until_told(harness: "Harness", count: int) -> None:
 
 
 @pytest.mark.parametrize("most", [1, 7, 100])
-async def test_everything_that_comes_is_told_and_settled(harness: "Harness", most: int) -> None:
+async def test_everything_that_comes_is_told_and_settled(
+    harness: "Harness", sharing: MemorySharing, most: int
+) -> None:
     """Raws of many partitions and connection states, before and during the run, become durable."""
     await harness.connection(0, "active", 1)
     for number in range(20):
         await harness.change(1, {}, item=f"f{number}")
-    async with running(await consumption(harness, most)):
+    async with running(consumption(harness, sharing, most)):
         await until_told(harness, 41)
         for number in range(20):
             await harness.change(2, {"version": "2", "name": "b"}, item=f"f{number}")
@@ -83,14 +97,16 @@ class Stumbling(MemoryStore):
         return result
 
 
-async def test_store_that_stumbles_costs_time_and_nothing_else(harness: "Harness") -> None:
+async def test_store_that_stumbles_costs_time_and_nothing_else(
+    harness: "Harness", sharing: MemorySharing
+) -> None:
     """What was given back comes again in order: every version of every file is told once."""
     harness.store = Stumbling()
     for version in (1, 2):
         for number in range(4):
             file = {"version": str(version), "name": f"n{version}"}
             await harness.change(version, file, item=f"f{number}")
-    async with running(await consumption(harness, 20)):
+    async with running(consumption(harness, sharing, 20)):
         await until_told(harness, 4 * 3)
     types = await harness.types()
     assert (4, 4, 4) == tuple(
@@ -99,29 +115,65 @@ async def test_store_that_stumbles_costs_time_and_nothing_else(harness: "Harness
     assert 0 == await harness.unsettled()
 
 
-async def test_one_replica_consumes_while_the_other_stands_by(harness: "Harness") -> None:
-    """Two replicas on one store: the second works only after the first has ended."""
-    first, second = await consumption(harness), await consumption(harness)
-    stop = Stop()
-    task = asyncio.create_task(first.run(stop))
-    await harness.change(1, {})
-    await until_told(harness, 2)
-    async with running(second):
-        await harness.change(2, {"version": "2", "name": "b"})
-        await until_told(harness, 3)
+async def until_owned(expected: list[int], *replicas: Consumption) -> None:
+    """Wait until replicas own so many partitions of raw, each partition once."""
+    async with asyncio.timeout(30):
+        while True:
+            owned = [replica.owned for replica in replicas]
+            if sorted(map(len, owned)) == expected and len(frozenset().union(*owned)) == 16:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_replicas_share_evenly_as_they_come_and_go(
+    harness: "Harness", sharing: MemorySharing
+) -> None:
+    """Of 16 partitions and the connections each has its share; who leaves is replaced."""
+    replicas = [consumption(harness, sharing) for _ in range(3)]
+    stops = [Stop() for _ in replicas]
+    tasks = [asyncio.create_task(replicas[0].run(stops[0]))]
+    await until_owned([16], replicas[0])
+    tasks += [asyncio.create_task(replicas[n].run(stops[n])) for n in (1, 2)]
+    await until_owned([5, 5, 6], *replicas)
+    for number in range(20):
+        await harness.change(1, {}, item=f"f{number}")
+    await until_told(harness, 40)
+    stops[0].request()
+    await tasks[0]
+    await until_owned([8, 8], *replicas[1:])
+    for number in range(20):
+        await harness.change(2, {"version": "2", "name": "b"}, item=f"f{number}")
+    await until_told(harness, 60)
+    for stop in stops:
         stop.request()
-        await task
-        await harness.change(3, {"version": "3", "name": "c"})
-        await until_told(harness, 4)
-    assert ["sighting.gained", "file.discovered", "file.renamed", "file.renamed"] == (
-        await harness.types()
-    )
+    await asyncio.gather(*tasks)
+    assert 0 == await harness.unsettled()
 
 
-async def test_too_many_dead_end_the_consumer(harness: "Harness") -> None:
+async def test_feed_that_dies_ends_the_consumer(harness: "Harness", sharing: MemorySharing) -> None:
+    """A failure that nobody foresaw is not a partition that stands still in silence."""
+
+    class Broken:
+        async def fetch(self, max_messages: int, max_wait_s: float) -> list[Delivery]:
+            raise ZeroDivisionError
+
+        async def reset(self) -> None: ...
+
+        async def close(self) -> None: ...
+
+    async def broken(_: int) -> Puller:
+        return Broken()
+
+    handler = harness.handler_on(harness.store)
+    replica = Consumption(sharing, broken, range(16), handler, Bounds())
+    with pytest.raises(ZeroDivisionError):
+        await replica.run(Stop())
+
+
+async def test_too_many_dead_end_the_consumer(harness: "Harness", sharing: MemorySharing) -> None:
     """The bound on dead letters ends the task, and with it the service."""
     harness.rule = DeadRule(in_a_row=3, ratio=1.0, window=100)
     for _ in range(10):
         await harness.publish(subjects.raw(0, "t1", "c1"), b"?")
     with pytest.raises(TooManyDeadError):
-        await (await consumption(harness)).run(Stop())
+        await consumption(harness, sharing).run(Stop())

@@ -1,7 +1,8 @@
 """Handling batches: what becomes durable, in which order, and what is acknowledged when."""
 
 import datetime as dt
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -654,6 +655,39 @@ async def test_raw_of_a_revoked_connection_leaves_no_lasting_sighting(harness: "
     assert ["sighting.gained", "file.discovered", "sighting.lost", "file.removed"] == (
         (await harness.types())[before:]
     )
+
+
+class Between(MemoryStore):
+    """A store in which something happens just before the next append."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.happens: Callable[[], Awaitable[None]] | None = None
+
+    async def append(self, batch: Batch) -> Appended:
+        """Let it happen, then append."""
+        if (happens := self.happens) is not None:
+            self.happens = None
+            await happens()
+        return await super().append(batch)
+
+
+async def test_raw_decided_while_another_replica_revokes_leaves_no_lasting_sighting(
+    harness: "Harness",
+) -> None:
+    """The connection ended between reading its head and the append: what was told ends too."""
+    store = harness.store = Between()
+    await harness.connection(10, "active", 1)
+    await harness.drain()
+    await harness.change(19, {})
+    taken = await harness.take()
+    await harness.connection(20, "revoked", 2)
+    store.happens = partial(harness.drain, handler=harness.handler_on(store))
+    await harness.handler_on(store).handle(taken)
+    assert ["sighting.gained", "file.discovered", "sighting.lost", "file.removed"] == (
+        [kind for kind in await harness.types() if not kind.startswith("connection")]
+    )
+    assert 0 == await harness.unsettled()
 
 
 async def test_undecodable_connection_state_is_buried(harness: "Harness") -> None:

@@ -59,6 +59,15 @@ LEASE: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
+SHARES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        **_KEEPALIVE,
+        "application_name": "drivewake-shares",
+        # It is asked every second: who is silent for this long has lost its shares.
+        "idle_session_timeout": "10s",
+    }
+)
+
 PROJECTOR: Final[Mapping[str, str]] = MappingProxyType(
     {
         **_KEEPALIVE,

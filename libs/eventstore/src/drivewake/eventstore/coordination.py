@@ -9,6 +9,7 @@ from typing import Final
 
 from drivewake.eventstore.connections import (
     LEASE,
+    SHARES,
     AnyConnection,
     Connection,
     Pool,
@@ -17,11 +18,13 @@ from drivewake.eventstore.connections import (
     translated,
 )
 from drivewake.eventstore.queries import load_queries
+from drivewake.eventstore.sharing import MEMBER, Shares, Standing
 from drivewake.eventstore.store import Lease
 
 _SQL = load_queries("store")
 _RETRY_S: Final = 0.5
 _RECHECK_S: Final = 1.0
+SHARE_TIMEOUT_S: Final = 3.0
 
 
 class PostgresCoordination:
@@ -39,6 +42,20 @@ class PostgresCoordination:
             async with translated():
                 await hold_lock(connection, name, lane)
             yield _SessionLease(connection)
+        finally:
+            with suppress(Exception):
+                await connection.close(timeout=1.0)
+            connection.terminate()
+
+    @asynccontextmanager
+    async def shares(self, name: str) -> AsyncIterator[Shares]:
+        """See sharing.Sharing. Numbers are advisory locks of one session, and end with it."""
+        connection = await connect(self._dsn, SHARES)
+        try:
+            async with translated():
+                # Nobody takes it alone, so this never waits.
+                await connection.fetchval(_SQL["join"], lock_number(name), MEMBER)
+            yield _SessionShares(connection, name)
         finally:
             with suppress(Exception):
                 await connection.close(timeout=1.0)
@@ -70,6 +87,48 @@ class _SessionLease:
         async with translated():
             await self._connection.fetchval("select 1", timeout=2.0)
         self._checked_s = time.monotonic()
+
+
+class _SessionShares:
+    """Shares that live as long as their session."""
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        self._connection = connection
+        self._number = lock_number(name)
+        self._lock = asyncio.Lock()
+
+    async def standing(self) -> Standing:
+        """See sharing.Shares."""
+        async with self._lock, translated():
+            rows = await self._connection.fetch(
+                # As pg_locks shows it: without a sign.
+                *(_SQL["standing"], self._number % (1 << 32)),
+                timeout=SHARE_TIMEOUT_S,
+            )
+        me = self._connection.get_server_pid()
+        return Standing(
+            members=sorted(row["pid"] for row in rows if row["number"] == MEMBER),
+            me=me,
+            held=frozenset(row["number"] for row in rows if row["number"] != MEMBER),
+            mine=frozenset(
+                row["number"] for row in rows if row["number"] != MEMBER and row["pid"] == me
+            ),
+        )
+
+    async def claim(self, number: int) -> bool:
+        """See sharing.Shares. Ask only for what is not held: Postgres counts a second time."""
+        async with self._lock, translated():
+            taken = await self._connection.fetchval(
+                *(_SQL["try_lock"], self._number, number), timeout=SHARE_TIMEOUT_S
+            )
+        return bool(taken)
+
+    async def release(self, number: int) -> None:
+        """See sharing.Shares."""
+        async with self._lock, translated():
+            await self._connection.fetchval(
+                *(_SQL["unlock"], self._number, number), timeout=SHARE_TIMEOUT_S
+            )
 
 
 async def hold_lock(connection: AnyConnection, name: str, lane: int) -> None:

@@ -108,7 +108,9 @@ class PullInbox:
         if subscription is not None and not self._link.closed:
             try:
                 await subscription.unsubscribe()
-            except Error:
+                # When this returns the broker gives it nothing more: another may go on.
+                await self._link.client.flush(timeout=1)
+            except (Error, OSError):
                 # Closed meanwhile: the inbox is gone with the connection.
                 return
 

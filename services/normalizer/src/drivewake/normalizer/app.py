@@ -14,6 +14,7 @@ from drivewake.eventstore.projection import ProjectionRunner
 from drivewake.eventstore.projections.current_tree import CurrentTree
 from drivewake.eventstore.relay import Relay
 from drivewake.eventstore.sealing import SealedStore
+from drivewake.eventstore.sharing import Sharing
 from drivewake.eventstore.store import EventStore
 from drivewake.normalizer.burial import SERVICE, Burial
 from drivewake.normalizer.committing import Committer
@@ -23,7 +24,7 @@ from drivewake.normalizer.handlers import CONNECTIONS, BatchHandler
 from drivewake.normalizer.limits import DeadBound
 from drivewake.normalizer.minting import Mint
 from drivewake.normalizer.months import KeepMonths
-from drivewake.normalizer.ports import ConsumerStore
+from drivewake.normalizer.ports import Store
 from drivewake.normalizer.settings import Settings
 from drivewake.normalizer.sweeping import Sweeper
 from drivewake.normalizer.trimming import KeepRoom
@@ -59,7 +60,7 @@ async def run(settings: Settings) -> int:
     postgres = await open_store(settings, stack)
     store = await sealed(postgres, settings)
     await refuse_what_was_erased(bus, postgres)
-    await assemble(service, bus, store, settings)
+    assemble(service, bus, store, postgres, settings)
     host_readers(service, bus, store, settings)
     service.add("months", KeepMonths(postgres, SystemClock()).run)
     app = application(service, readiness={"nats": bus.check, "postgres": postgres.check})
@@ -112,8 +113,10 @@ async def refuse_what_was_erased(bus: Bus, store: PostgresStore) -> None:
         )
 
 
-async def assemble(service: Service, bus: Bus, store: ConsumerStore, settings: Settings) -> None:
-    """Put the normalizer together on a bus and a store; add its task to the service."""
+def assemble(
+    service: Service, bus: Bus, store: Store, sharing: Sharing, settings: Settings
+) -> None:
+    """Put the normalizer together on a bus and a store; add its tasks to the service."""
     clock = SystemClock()
     committer = Committer(store, Mint(settings.secret()), bus, clock, lanes=settings.lanes)
     handler = BatchHandler(
@@ -126,9 +129,13 @@ async def assemble(service: Service, bus: Bus, store: ConsumerStore, settings: S
     consumers = {CONNECTIONS: subjects.NORMALIZER_CONNECTIONS} | dict(
         enumerate(subjects.NORMALIZER_RAW)
     )
-    pullers = {number: await bus.puller(consumer) for number, consumer in consumers.items()}
     consumption = Consumption(
-        store, pullers, handler, settings.bounds(), beat=partial(service.heartbeat, "consume")
+        sharing,
+        lambda partition: bus.puller(consumers[partition]),
+        consumers,
+        handler,
+        settings.bounds(),
+        beat=partial(service.heartbeat, "consume"),
     )
     service.add("consume", consumption.run)
     service.add("room", KeepRoom(bus, lambda: consumption.owned).run)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -11,9 +11,9 @@ from drivewake.contracts import subjects
 from drivewake.eventstore.errors import ErasedError, HeadMovedError, PoisonError
 from drivewake.eventstore.store import Appended, Head, lane_of
 from drivewake.normalizer import metrics
-from drivewake.normalizer.decisions import Decisions, heads_of
+from drivewake.normalizer.decisions import CONNECTION, Decisions, heads_of
 from drivewake.normalizer.errors import ContendedError, UndecidableError
-from drivewake.normalizer.items import Item
+from drivewake.normalizer.items import ConnectionItem, Item
 from drivewake.normalizer.minting import Mint
 from drivewake.normalizer.part_decisions import HeadKey
 from drivewake.normalizer.ports import Store
@@ -69,7 +69,8 @@ class Committer:
             decisions = Decisions(self._mint, {})
             try:
                 # A value may be poison to a query already, before there is any decision.
-                decisions, undecided = self._decide(items, await self._read(items))
+                heads = await self._read(items)
+                decisions, undecided = self._decide(items, heads)
                 refused += undecided
                 items = _without(items, undecided)
                 await self._append(decisions, lane, items)
@@ -88,7 +89,10 @@ class Committer:
                 refused += at_fault
                 items = _without(items, at_fault)
             else:
-                return refused
+                if not await self._connection_moved(items, heads):
+                    return refused
+                metrics.RETRIES.add(reason="head_moved")
+                attempts += 1
         if items:
             raise ContendedError
         return refused
@@ -104,6 +108,22 @@ class Committer:
             for ((tenant, kind), _), heads in zip(wanted, found, strict=True)
             for id_, head in heads.items()
         }
+
+    async def _connection_moved(self, items: Sequence[Item], heads: Mapping[HeadKey, Head]) -> bool:
+        """Say whether another replica changed a connection on whose word these items were told.
+
+        A batch does not write the connections that it relies on. If one was revoked meanwhile,
+        what it saw was ended before these came: deciding again, on top of what is stored now,
+        ends these too. Because this looks after its commit, one of the two sees the other.
+        """
+        own = {item.origin.connection for item in items if isinstance(item, ConnectionItem)}
+        for (tenant, kind), ids in heads_of(items).items():
+            if kind != CONNECTION or not (others := ids - own):
+                continue
+            now = await self._store.heads(tenant, CONNECTION, others)
+            if any(heads.get((tenant, kind, id_)) != head for id_, head in now.items()):
+                return True
+        return False
 
     def _decide(
         self, items: Sequence[Item], heads: dict[HeadKey, Head]

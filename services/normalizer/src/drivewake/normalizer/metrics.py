@@ -41,7 +41,7 @@ BATCH_LIMIT: Final = Gauge(
     "normalizer_batch_limit", meaning="How many messages are taken at once at present."
 )
 ACTIVE: Final = Gauge(
-    "normalizer_active", meaning="Whether this replica consumes (1) or stands by (0)."
+    "normalizer_active", meaning="How many partitions of raw this replica consumes."
 )
 BACKLOG: Final = Gauge(
     "normalizer_backlog",

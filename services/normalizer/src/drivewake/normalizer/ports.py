@@ -2,12 +2,8 @@
 
 from typing import Protocol
 
-from drivewake.eventstore.store import Appender, Coordination, HeadReader
+from drivewake.eventstore.store import Appender, HeadReader
 
 
 class Store(Appender, HeadReader, Protocol):
     """The event store, as far as the normalizer uses it."""
-
-
-class ConsumerStore(Store, Coordination, Protocol):
-    """The same, with the lock that lets one replica consume at a time."""

@@ -5,7 +5,7 @@ the load by themselves and an idle service writes what comes at once.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -31,7 +31,6 @@ class Writer:
 
     def __init__(
         self,
-        feeds: Sequence[Feed],
         handler: BatchHandler,
         size: BatchSize,
         arrived: asyncio.Event,
@@ -39,13 +38,24 @@ class Writer:
         most_bytes: int,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
-        self._feeds = list(feeds)
+        self._feeds: list[Feed] = []
         self._handler = handler
         self._size = size
         self._arrived = arrived
         self._most_bytes = most_bytes
         self._beat = beat
         self._first = 0
+        self._between = asyncio.Lock()
+
+    async def add(self, feed: Feed) -> None:
+        """Take from a feed too."""
+        async with self._between:
+            self._feeds.append(feed)
+
+    async def remove(self, feed: Feed) -> None:
+        """Take no more from a feed; what was taken is settled when this returns."""
+        async with self._between:
+            self._feeds.remove(feed)
 
     async def run(self, stop: Stop) -> None:
         """Handle batches until the stop; the one under way is finished.
@@ -55,12 +65,9 @@ class Writer:
         retry = Retry(stop)
         while not stop.requested:
             self._beat()
-            batch = self._take()
-            if not batch:
-                await self._wait()
-                continue
             try:
-                took_s = await self._handler.handle(batch)
+                async with self._between:
+                    taken = await self._turn()
             except (StoreUnavailableError, BusError, ContendedError) as error:
                 self._give_back(error)
                 await retry.wait()
@@ -69,16 +76,25 @@ class Writer:
                 raise
             else:
                 retry.reset()
-                self._size.note(len(batch), took_s)
-                metrics.BATCH_LIMIT.set(self._size.now)
+                if not taken:
+                    await self._wait()
+
+    async def _turn(self) -> int:
+        """Handle what is at hand; return how many messages."""
+        batch = self._take()
+        if batch:
+            self._size.note(len(batch), await self._handler.handle(batch))
+            metrics.BATCH_LIMIT.set(self._size.now)
+        return len(batch)
 
     def _take(self) -> list[Taken]:
         """Take from each partition in turn, another one first each time."""
         self._arrived.clear()
         batch: list[Taken] = []
         room = self._most_bytes
-        order = self._feeds[self._first :] + self._feeds[: self._first]
-        self._first = (self._first + 1) % len(self._feeds)
+        first = self._first % max(len(self._feeds), 1)
+        order = self._feeds[first:] + self._feeds[:first]
+        self._first = first + 1
         for feed in order:
             if len(batch) >= self._size.now or room <= 0:
                 break

@@ -65,6 +65,15 @@ select eventstore.save_checkpoint($1, $2, $3);
 -- try_lock: take the lock of a name and a lane, if it is free
 select pg_try_advisory_lock($1, $2);
 
+-- join: say that this session is one of those who share a name
+select pg_advisory_lock_shared($1, $2);
+
+-- standing: who is there, and who holds which number of a name
+select pid, objid::int as number
+from pg_catalog.pg_locks
+where locktype = 'advisory' and granted and objsubid = 2 and classid = $1::oid
+  and database = (select oid from pg_catalog.pg_database where datname = current_database());
+
 -- unlock: give the lock back
 select pg_advisory_unlock($1, $2);
 
