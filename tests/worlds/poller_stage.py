@@ -23,7 +23,7 @@ from drivewake.contracts.connections import CONNECTION_TYPE, CONNECTIONS, Connec
 from drivewake.contracts.envelope import Envelope
 from drivewake.contracts.ids import log_id, new_id, partition_of
 from drivewake.contracts.raw import RAWS, LogFact, Raw
-from drivewake.contracts.records import LogRecord
+from drivewake.contracts.records import LogKind, LogRecord
 from drivewake.contracts.rpc import Refusal, ReportReply, ReportRequest, TokenReply, TokenRequest
 from drivewake.contracts.signals import Reason, Signal, signal_message
 from drivewake.lab.google.actions import Action, Batch, apply
@@ -40,6 +40,7 @@ from drivewake.runtime.provision import provision
 
 TENANT = "acme"
 SCOPES = ("https://www.googleapis.com/auth/drive.readonly",)
+ACTIVITY = "https://www.googleapis.com/auth/drive.activity.readonly"
 QUICK = {
     "interval_floor_s": 0.2,
     "interval_ceiling_s": 1.0,
@@ -49,6 +50,7 @@ QUICK = {
     "overdue_s": 0.5,
     "lease_s": 2.0,
 }
+PARTS = ("permissions", "revisions", "comments")
 SLEEPY: dict[str, Any] = QUICK | {
     "interval_floor_s": 300.0,
     "interval_ceiling_s": 300.0,
@@ -78,20 +80,22 @@ class Stored(msgspec.Struct, frozen=True):
     def version(self) -> int | None:
         """Google's version of the file in it, None if it was removed."""
         body = self.body
-        file = body if self.raw.source == "snapshot" else body.get("file")
+        file = body if self.raw.source in {"snapshot", "file"} else body.get("file")
         return int(file["version"]) if file else None
 
 
 class Person:
     """One Google account with its connection and the log of its changes."""
 
-    def __init__(self, stage: "Stage", name: str) -> None:
+    def __init__(self, stage: "Stage", name: str, scopes: tuple[str, ...]) -> None:
         self.stage = stage
+        self.scopes = scopes
         self.email = f"{name}@example.com"
         self.connection = name
         self.log = log_id(name, "user_changes")
         self.key = subjects.log_key(name, self.log)
         self.revision = 0
+        self.watched: tuple[str, ...] = ()
 
     def act(self, *actions: Action) -> list[dict[str, Any]]:
         """Do something in the Drive."""
@@ -105,7 +109,8 @@ class Person:
         state = Connection(
             status=status,
             principal_kind="user",
-            scopes=SCOPES,
+            scopes=self.scopes,
+            watched_folders=self.watched,
             revision=self.revision,
             since=now,
         )
@@ -121,15 +126,16 @@ class Person:
         subject = subjects.connection(TENANT, self.connection)
         await self.stage.bus.publish(Message(subject=subject, data=CONNECTIONS.encode(envelope)))
 
-    async def signal(self, reason: Reason = "push") -> None:
-        """Say that the log should be looked at."""
+    async def signal(self, reason: Reason = "push", *, log: str = "") -> None:
+        """Say that the user's log, or another one, should be looked at."""
+        log = log or self.log
         body = signal_message(
             source="/test",
             tenant=TENANT,
             connection=self.connection,
-            signal=Signal(log=self.log, reason=reason, requested_at=dt.datetime.now(dt.UTC)),
+            signal=Signal(log=log, reason=reason, requested_at=dt.datetime.now(dt.UTC)),
         )
-        subject = subjects.signal(TENANT, self.connection, self.log)
+        subject = subjects.signal(TENANT, self.connection, log)
         await self.stage.bus.publish(Message(subject=subject, data=body))
 
     async def known(self) -> LogRecord:
@@ -142,6 +148,35 @@ class Person:
         """Return the log record, None before its first."""
         entry = await self.stage.logs.get(self.key)
         return None if entry is None else msgspec.json.decode(entry.value or b"", type=LogRecord)
+
+    async def records(self) -> list[LogRecord]:
+        """Return the records of all logs of the connection."""
+        found = []
+        async for entry in self.stage.logs.watch(f"{self.connection}.*"):
+            if entry is None:
+                break
+            if entry.value is not None:
+                found.append(msgspec.json.decode(entry.value, type=LogRecord))
+        return found
+
+    async def log_of(
+        self,
+        kind: LogKind,
+        resource: str,
+        reached: Callable[[LogRecord], bool] = lambda _: True,
+    ) -> LogRecord:
+        """Wait until a log is there and as wished; return its record."""
+        async with asyncio.timeout(60):
+            while True:
+                for record in await self.records():
+                    if (record.kind, record.resource) == (kind, resource) and reached(record):
+                        return record
+                await asyncio.sleep(0.02)
+
+    async def all_raws(self) -> list[Stored]:
+        """Return the raws of all logs of the connection."""
+        logs = {record.log for record in await self.records()}
+        return [stored for stored in await self.stage.raws() if stored.raw.log in logs]
 
     async def change_record(self, **changes: Any) -> None:
         """Write into the log record, whoever writes at the same time."""
@@ -264,10 +299,11 @@ class Stage:
             process.stop()
         await self.bus.close()
 
-    def person(self) -> Person:
-        """Return a new account with a Drive."""
+    def person(self, *, activity: bool = False) -> Person:
+        """Return a new account with a Drive; `activity` may be read only if that is granted."""
         name = f"p{new_id()[:10]}"
-        person = self.people[name] = Person(self, name)
+        scopes = (*SCOPES, ACTIVITY) if activity else SCOPES
+        person = self.people[name] = Person(self, name, scopes)
         self.google.call(self.google.world.add_user, person.email)
         return person
 
@@ -282,7 +318,7 @@ class Stage:
             nats_prefix=self.bus.link.prefix,
             google_api_url=self.google.base_url,
             shutdown_s=20.0,
-            **{**QUICK, **settings},
+            **{**QUICK, "enrich": PARTS, "activity": True, **settings},
         )
         service = Service("poller", shutdown_s=told.shutdown_s)
         bus = await connect(told, name="poller")
@@ -362,7 +398,8 @@ class Stage:
 
         def issue() -> str:
             client = world.grants.clients[world.options.client_id]
-            return world.grants.issue(client, email, SCOPES, world.now_ns()).token
+            scopes = self.people[question.connection].scopes
+            return world.grants.issue(client, email, scopes, world.now_ns()).token
 
         key = nacl.public.PublicKey(base64.b64decode(question.public_key))
         sealed = nacl.public.SealedBox(key).encrypt(self.google.call(issue).encode())
@@ -380,7 +417,7 @@ class Stage:
 
 
 def _is_item(stored: Stored) -> bool:
-    return stored.raw.source != "log"
+    return stored.raw.source in {"changes", "snapshot", "file"}
 
 
 def check_framed(raws: Sequence[Stored]) -> None:

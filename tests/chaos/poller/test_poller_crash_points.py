@@ -124,7 +124,7 @@ async def life(stage: Stage, effects: int) -> int:
             await running.crash()
             running = None
             record = await person.record()
-            if record is not None and record.cursor.isdigit():
+            if record is not None and record.phase == "live" and record.cursor.isdigit():
                 await person.check_covered(record.cursor, swept=gone)
             running = await stage.poller(**settings)
             fuse.blown = asyncio.Event()

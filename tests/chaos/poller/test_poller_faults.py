@@ -62,7 +62,7 @@ async def test_killed_processes_lose_nothing(stage: Stage) -> None:
         await asyncio.sleep(0.3 + rng.random())
         await asyncio.to_thread(process.kill)
         record = await person.record()
-        if record is not None and record.cursor:
+        if record is not None and record.phase == "live":
             await person.check_covered(record.cursor)
         await asyncio.to_thread(process.start)
     await working

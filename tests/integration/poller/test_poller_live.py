@@ -31,10 +31,10 @@ async def test_new_connection_is_listed_and_then_followed(stage: Stage) -> None:
     await stage.poller(page_size=10)
     await person.connect()
     record = await person.caught_up()
-    assert ("user_changes", 0, "", None) == (
+    assert ("user_changes", 0, (), None) == (
         record.kind,
         record.failures,
-        record.gap,
+        record.gaps,
         record.snapshot,
     )
     listed = {one.raw.item for one in await person.raws() if one.raw.source == "snapshot"}
@@ -175,7 +175,7 @@ async def test_lost_cursor_is_a_recorded_gap(stage: Stage) -> None:
     assert opened.missing_from is not None
     assert opened.missing_to is not None
     assert opened.missing_from < opened.missing_to
-    assert "" == (await person.known()).gap
+    assert () == (await person.known()).gaps
     assert 16 * 6 == len(facts)
 
 

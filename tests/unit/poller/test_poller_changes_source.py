@@ -1,7 +1,7 @@
 # ruff: noqa: D102, D103, ANN401 - doubles of ports, and helpers whose names say it
 
 import datetime as dt
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -10,15 +10,17 @@ import pytest
 from drivewake.contracts.records import LogRecord
 from drivewake.gdrive.errors import CursorLostError, UnavailableError
 from drivewake.gdrive.pages import ChangesPage, FilesPage, Item
+from drivewake.gdrive.port import PartKind, Wanted
 from drivewake.gdrive.token import AccessToken
-from drivewake.poller import domain
+from drivewake.poller import domain, listing
 from drivewake.poller.domain import Rules
 from drivewake.poller.ports import Step
-from drivewake.poller.sources import ChangesSource
+from drivewake.poller.sources import ChangesSource, Enrichment, Memory
 
 NOW = dt.datetime(2026, 11, 22, 10, 0, tzinfo=dt.UTC)
+PARTS: tuple[PartKind, ...] = ("permissions", "revisions", "comments")
 TOKEN = AccessToken("secret", tenant="t1", connection="c1", id="k1", expires_at=NOW)
-NEW = domain.new_log("t1", "c1", "user_changes", NOW)
+NEW = listing.drives_listed(domain.new_log("t1", "c1", "user_changes", NOW), NOW)
 
 
 class FixedClock:
@@ -70,9 +72,23 @@ class ScriptedDrive:
         return self._next("changes", page_token)
 
     async def list_files(
-        self, token: AccessToken, page_token: str | None = None, *, page_size: int
+        self,
+        token: AccessToken,
+        page_token: str | None = None,
+        *,
+        page_size: int,
+        drive: str | None = None,
     ) -> Any:
         return self._next("files", page_token)
+
+    async def list_drives(self, token: AccessToken, page_token: str | None = None) -> Any:
+        return self._next("drives", page_token)
+
+    async def get_files(self, token: AccessToken, files: Sequence[str]) -> Any:
+        return self._next("get", " ".join(files))
+
+    async def read_parts(self, token: AccessToken, wanted: Sequence[Wanted]) -> Any:
+        return self._next("parts", " ".join(f"{one.kind[0]}:{one.file}" for one in wanted))
 
 
 def item(name: str) -> Item:
@@ -107,6 +123,7 @@ async def run(record: LogRecord, *answers: object) -> tuple[list[Step], Scripted
         FixedTokens(),
         FixedClock(),
         Rules(),
+        Enrichment(drive, FixedTokens(), PARTS, Memory()),  # type: ignore[arg-type]
         new_snapshot_id=lambda: "s1",
     )
     steps = []
@@ -135,12 +152,12 @@ async def test_facts_frame_the_listing() -> None:
         facts(step) for step in steps
     ]
     assert 3 == steps[-1].after[0].files
-    assert {"s1"} == {step.page.snapshot for step in steps if step.page}
+    assert {"s1"} == {page.snapshot for step in steps for page in step.pages}
 
 
 async def test_repeated_first_page_says_started_again() -> None:
     """A crash before the first page was saved repeats the fact, never drops it."""
-    begun = domain.snapshot_begun(NEW, start_token="7", snapshot="s1", now=NOW)
+    begun = listing.started(NEW, "7", "s1", NOW)
     first, _ = await run(begun, files("a", more="p2"))
     again, _ = await run(begun, files("a", more="p2"))
     assert facts(first[0]) == facts(again[0]) == ["snapshot_started", "|"]
@@ -151,7 +168,7 @@ async def test_pages_of_changes_carry_their_cursor() -> None:
     live = msgspec.structs.replace(NEW, phase="live", cursor="10")
     steps, _ = await run(live, changes("a", more="11"), changes("b", new="12"))
     assert [("10", "11", True), ("11", "12", False)] == [
-        (step.page.cursor if step.page else "", step.record.cursor, step.more) for step in steps
+        (step.pages[0].cursor, step.record.cursor, step.more) for step in steps
     ]
 
 
@@ -171,16 +188,15 @@ async def test_lost_cursor_is_a_gap_then_a_snapshot() -> None:
     assert steps[0].setback
     assert ["snapshot_started", "|", "snapshot_completed", "gap_closed"] == facts(steps[2])
     assert steps[0].after[0].gap == steps[2].after[1].gap
-    assert ("20", "") == (steps[2].record.cursor, steps[2].record.gap)
+    assert ("20", ()) == (steps[2].record.cursor, steps[2].record.gaps)
 
 
 async def test_lost_listing_begins_again() -> None:
     """A page token of the listing that Google forgot costs the listing, not the log."""
-    steps, drive = await run(
-        NEW, "7", files("a", more="p2"), CursorLostError("no"), "9", files("a")
-    )
-    assert [("start", None), ("files", None)] == drive.asked[-2:]
-    assert ("live", "9") == (steps[-1].record.phase, steps[-1].record.cursor)
+    steps, drive = await run(NEW, "7", files("a", more="p2"), CursorLostError("no"), files("a"))
+    assert [("files", "p2"), ("files", None)] == drive.asked[-2:]
+    assert ["|", "snapshot_completed"] == facts(steps[-1])[1:]
+    assert ("live", "7") == (steps[-1].record.phase, steps[-1].record.cursor)
 
 
 async def test_incomplete_listing_says_so_once_and_completes_nothing() -> None:
@@ -196,7 +212,7 @@ async def test_incomplete_listing_says_so_once_and_completes_nothing() -> None:
         facts(step) for step in steps
     ]
     assert "live" == steps[-1].record.phase
-    assert steps[1].after[0].gap == steps[-1].record.gap != ""
+    assert (steps[1].after[0].gap,) == listing.open_gaps(steps[-1].record)
 
 
 async def test_other_refusals_pass_through() -> None:

@@ -5,7 +5,7 @@ import datetime as dt
 import msgspec
 import pytest
 
-from drivewake.contracts.records import LogRecord, Snapshot
+from drivewake.contracts.records import LogRecord, Pending, Slice, Snapshot
 from drivewake.contracts.signals import Signal
 from drivewake.poller import domain
 from drivewake.poller.domain import GiveBack, Go, Rules, Skip
@@ -177,84 +177,6 @@ def test_failure_leaves_the_cursor(live: LogRecord) -> None:
     assert NOW + seconds(2) == failed.next_poll_at
 
 
-def test_start_token_is_kept_until_the_listing_is_whole() -> None:
-    """Start token first, then the pages; it becomes the cursor only after the last one."""
-    new = domain.new_log("t1", "c1", "user_changes", NOW)
-    begun = domain.snapshot_begun(new, start_token="7", snapshot="s1", now=NOW)
-    half = domain.listed(begun, "p2", 1000, incomplete=False)
-    assert half.snapshot is not None
-    assert ("snapshot", "", "7", "p2", 1000) == (
-        half.phase,
-        half.cursor,
-        half.snapshot.start_token,
-        half.snapshot.page_token,
-        half.snapshot.files,
-    )
-    live = domain.went_live(domain.listed(half, "", 5, incomplete=False))
-    assert ("live", "7", None) == (live.phase, live.cursor, live.snapshot)
-
-
-def test_whole_listing_closes_every_gap_before_it(live: LogRecord) -> None:
-    """A complete snapshot says how many files there are and closes what was open."""
-    lost = domain.cursor_lost(live)
-    begun = domain.snapshot_begun(lost, start_token="200", snapshot="s2", now=NOW)
-    whole = domain.listed(begun, "", 3, incomplete=False)
-    facts = domain.snapshot_ended(whole)
-    assert [("snapshot_completed", "", 3), ("gap_closed", lost.gap, 0)] == [
-        (fact.fact, fact.gap, fact.files) for fact in facts
-    ]
-    assert "" == domain.went_live(whole).gap
-
-
-def test_incomplete_listing_proves_no_absence(live: LogRecord) -> None:
-    """After an incomplete page nothing is completed: the log goes live with a gap."""
-    begun = domain.snapshot_begun(
-        replace(live, phase="new", cursor=""), start_token="7", snapshot="s1", now=NOW
-    )
-    first = domain.listed(begun, "p2", 10, incomplete=True)
-    last = domain.listed(first, "", 10, incomplete=False)
-    assert () == domain.snapshot_ended(last)
-    after = domain.went_live(last)
-    gap = domain.incomplete_gap(begun)
-    assert ("live", "7", gap) == (after.phase, after.cursor, after.gap)
-    assert domain.listing_incomplete(begun, NOW).gap == gap
-
-
-def test_incomplete_listing_is_tried_again_and_then_closes_its_gap(live: LogRecord) -> None:
-    """The listing is repeated after `relist_s`; the older cursor is kept, it covers more."""
-    waiting = replace(
-        live, snapshot=Snapshot(id="s1", start_token="7", started_at=NOW - seconds(3600)), gap="g1"
-    )
-    assert domain.relist_due(RULES, waiting, NOW)
-    assert not domain.relist_due(RULES, waiting, NOW - seconds(1))
-    assert not domain.relist_due(RULES, live, NOW)
-    begun = domain.snapshot_begun(waiting, start_token="300", snapshot="s2", now=NOW)
-    again = domain.went_live(domain.listed(begun, "", 3, incomplete=False))
-    assert ("100", "", None) == (again.cursor, again.gap, again.snapshot)
-
-
-def test_lost_cursor_opens_a_gap_with_bounds(live: LogRecord) -> None:
-    """The gap reaches from the last success until now and has the same id when said again."""
-    fact = domain.gap_opened(live, NOW)
-    assert ("gap_opened", "cursor_lost", live.last_success_at, NOW) == (
-        fact.fact,
-        fact.reason,
-        fact.missing_from,
-        fact.missing_to,
-    )
-    lost = domain.cursor_lost(live)
-    assert ("new", "", fact.gap) == (lost.phase, lost.cursor, lost.gap)
-    assert domain.gap_opened(live, NOW + seconds(9)).gap == fact.gap
-    assert domain.gap_opened(replace(live, cursor="101"), NOW).gap != fact.gap
-
-
-def test_gaps_add_up(live: LogRecord) -> None:
-    """A loss while another gap is open keeps both open."""
-    first = domain.cursor_lost(live)
-    second = domain.cursor_lost(replace(first, phase="live", cursor="500"))
-    assert 2 == len(domain.open_gaps(second))
-
-
 def test_stopping_takes_the_claim_away(live: LogRecord) -> None:
     """A stopped log has no owner; going on keeps the cursor and forgets the failures."""
     held = domain.claimed(RULES, replace(live, failures=2), ME, NOW)
@@ -293,3 +215,48 @@ def test_logs_that_are_looked_after_are_not_disturbed(live: LogRecord) -> None:
         replace(late, paused=True),
     ]
     assert [""] * 4 == [overdue(record) for record in fine]
+
+
+def test_pause_takes_the_claim_and_unpausing_forgets_the_failures(live: LogRecord) -> None:
+    """Whoever polls a paused log is fenced; it goes on from the same cursor, now."""
+    held = domain.claimed(RULES, replace(live, failures=2), ME, NOW)
+    paused = domain.paused(held)
+    assert (True, "", None) == (paused.paused, paused.owner, paused.claimed_until)
+    again = domain.unpaused(paused, NOW)
+    assert (False, 0, "100", NOW) == (
+        again.paused,
+        again.failures,
+        again.cursor,
+        again.next_poll_at,
+    )
+
+
+def test_rewound_log_reads_again_from_the_cursor_it_is_given(live: LogRecord) -> None:
+    """What was only planned is planned anew, and everything is listed again."""
+    busy = replace(
+        live,
+        owner="b",
+        pending=(Pending(file="f", parts="c"),),
+        slices=(Slice(after_ms=1, until_ms=2),),
+        snapshot=Snapshot(id="s", started_at=NOW, pages=3),
+        drives_at=NOW,
+    )
+    back = domain.rewound(busy, "90", NOW)
+    assert ("live", "90", "", (), (), None, None, NOW) == (
+        back.phase,
+        back.cursor,
+        back.owner,
+        back.pending,
+        back.slices,
+        back.snapshot,
+        back.drives_at,
+        back.relist_at,
+    )
+
+
+def test_log_without_a_cursor_to_go_back_to_begins_anew(live: LogRecord) -> None:
+    """Start token and full listing, as for a log that nobody has read."""
+    assert ("new", "") == (
+        domain.rewound(live, "", NOW).phase,
+        domain.rewound(live, "", NOW).cursor,
+    )

@@ -16,9 +16,10 @@ from drivewake.contracts.raw import RAWS
 from drivewake.contracts.records import LogKind, LogRecord
 from drivewake.contracts.signals import Reason, Signal
 from drivewake.gdrive import errors
-from drivewake.poller import domain
+from drivewake.poller import domain, listing
 from drivewake.poller.buckets import BusChannels, BusLogs
 from drivewake.poller.domain import GiveBack, Rules
+from drivewake.poller.memberships import BusMemberships
 from drivewake.poller.outgoing import MAX_RAW_BYTES, BusGraveyard, BusRaws, BusSignals
 from drivewake.poller.polling import Done, Polling
 from drivewake.poller.ports import Held, Outside, Page, Seen, Step, key_of
@@ -91,6 +92,10 @@ class Publisher:
         return await self.bus.publish_batch(messages, expected_last=expected_last)
 
 
+async def no_activity(tenant: str, connection: str) -> None:
+    del tenant, connection
+
+
 def asked(reason: Reason) -> Signal:
     return Signal(log=LIVE.log, reason=reason, requested_at=NOW)
 
@@ -102,12 +107,12 @@ def page(*names: str) -> Page:
 
 def read(cursor: str, *names: str, more: bool = False) -> Answer:
     return lambda record: Step(
-        record=domain.advanced(record, cursor, len(names), NOW), page=page(*names), more=more
+        record=listing.advanced(record, cursor, len(names), NOW), pages=[page(*names)], more=more
     )
 
 
 def back(record: LogRecord) -> Step:
-    return Step(record=domain.cursor_lost(record), setback="lost")
+    return Step(record=listing.cursor_lost(record, NOW), setback="lost")
 
 
 class World:
@@ -133,6 +138,7 @@ class World:
         self.polling = Polling(
             self.outside,
             [self.source],
+            BusMemberships(self.outside, no_activity),
             me="me",
             rules=self.rules,
             rhythm=Rhythm(),
@@ -365,7 +371,7 @@ async def test_letter_of_an_oversize_item_says_what_was_cut() -> None:
     world = World(
         lambda record: Step(
             record=record,
-            page=Page(source="changes", items=[seen], observed_at=NOW),
+            pages=[Page(source="changes", items=[seen], observed_at=NOW)],
             more=False,
         )
     )

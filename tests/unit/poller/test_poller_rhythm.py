@@ -87,7 +87,7 @@ def test_backoff_never_spins(failures: int, draw: float) -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"stopped": True}, "stopped: the connection is not active"),
+        ({"stopped": True}, "the connection is not active"),
         ({"paused": True}, "paused by an operator"),
         ({"failures": 9}, "degraded after 9 failures in a row"),
         ({"failures": 2}, "backing off after 2 failures in a row"),

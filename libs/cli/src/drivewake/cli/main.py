@@ -15,6 +15,7 @@ from drivewake.cli.channels import channels
 from drivewake.cli.connections import connections
 from drivewake.cli.dead import dead
 from drivewake.cli.events import events
+from drivewake.cli.poller import pause, poll, resume, resync
 from drivewake.cli.provision import provision
 from drivewake.cli.session import EXIT_INTERRUPTED, Failure
 from drivewake.cli.status import status
@@ -28,7 +29,11 @@ BUILT_IN: Final = {
     "connections": connections,
     "dead": dead,
     "events": events,
+    "pause": pause,
+    "poll": poll,
     "provision": provision,
+    "resume": resume,
+    "resync": resync,
     "status": status,
 }
 
@@ -88,6 +93,8 @@ drivewake connections list who is connected, and in which state
 drivewake audit verify     nothing in the record of who did what was changed
 drivewake events tail -n 5 --type file.renamed --json
 drivewake dead list        what no service could handle, and why
+drivewake pause CONNECTION         leave it alone, until resume
+drivewake poll CONNECTION --wait   read now, and say what was found at what cost
 
 Exit codes: 0 done, 1 failed or something is wrong, 2 misused or wrong settings, 3 the
 broker cannot be reached, 130 interrupted.

@@ -249,7 +249,7 @@ def _of_record(record: LogRecord) -> LogState:
         last_error=record.last_error,
         last_success_at=record.last_success_at,
         next_poll_at=record.next_poll_at,
-        gaps=tuple(filter(None, record.gap.split(","))),
+        gaps=tuple(gap.id for gap in record.gaps),
     )
 
 

@@ -16,10 +16,12 @@ import msgspec
 
 from drivewake.contracts import subjects
 from drivewake.contracts.connections import Connection
+from drivewake.contracts.control import ControlReply, ControlRequest, StatusReply, StatusRequest
 from drivewake.contracts.dead import DeadLetter
 from drivewake.contracts.envelope import CONTENT_TYPE, Envelope
 from drivewake.contracts.events import Event
 from drivewake.contracts.raw import LogFact, Raw
+from drivewake.contracts.requests import Answer, Request
 from drivewake.contracts.rpc import Refusal, ReportReply, ReportRequest, TokenReply, TokenRequest
 from drivewake.contracts.signals import Signal
 
@@ -61,6 +63,16 @@ STREAM_FLOWS: Final = (
         "One item as Google returned it.",
     ),
     Flow(
+        "request", "drive.request.v1.{tenant}.{connection}.{request}", Envelope[Request],
+        ("operator", "normalizer"), ("poller",), subjects.REQUEST,
+        "Read this, by itself, and say how it went.",
+    ),
+    Flow(
+        "answer", "drive.answer.v1.{tenant}.{connection}.{request}", Envelope[Answer],
+        ("poller",), ("operator",), subjects.ANSWER,
+        "How a request goes, or went, and what it cost.",
+    ),
+    Flow(
         "event", "drive.event.v1.{tenant}.{noun}.{verb}", Event,
         ("normalizer",), ("downstream",), subjects.EVENT,
         "One normalised fact, in store order. This is what downstream teams subscribe to.",
@@ -76,7 +88,10 @@ STREAM_FLOWS: Final = (
 def document() -> dict[str, Any]:
     """Return the AsyncAPI document as plain values."""
     types = [flow.message for flow in STREAM_FLOWS]
-    rpc = [TokenRequest, TokenReply, ReportRequest, ReportReply, Refusal]
+    rpc = [
+        *(TokenRequest, TokenReply, ReportRequest, ReportReply, Refusal),
+        *(ControlRequest, ControlReply, StatusRequest, StatusReply),
+    ]
     found, schemas = msgspec.json.schema_components([*types, *rpc, LogFact], ref_template=REF)
     names = {kind: ref["$ref"] for kind, ref in zip([*types, *rpc], found, strict=False)}
     channels: dict[str, Any] = {}
@@ -84,17 +99,19 @@ def document() -> dict[str, Any]:
     messages: dict[str, Any] = {}
     for flow in STREAM_FLOWS:
         _describe(flow, names, channels, operations, messages)
-    for channel, address, request, reply in (
-        ("token", "drive.rpc.v1.auth.token.{caller}", TokenRequest, TokenReply),
-        ("report", "drive.rpc.v1.auth.report.{caller}", ReportRequest, ReportReply),
+    for channel, address, request, replies in (
+        ("token", "drive.rpc.v1.auth.token.{caller}", TokenRequest, (TokenReply, Refusal)),
+        ("report", "drive.rpc.v1.auth.report.{caller}", ReportRequest, (ReportReply, Refusal)),
+        ("control", subjects.CONTROL_RPC, ControlRequest, (ControlReply,)),
+        ("status", subjects.STATUS_RPC, StatusRequest, (StatusReply,)),
     ):
         messages[f"{channel}_request"] = {"payload": {"$ref": names[request]}}
         messages[f"{channel}_reply"] = {
-            "payload": {"oneOf": [{"$ref": names[reply]}, {"$ref": names[Refusal]}]}
+            "payload": {"oneOf": [{"$ref": names[reply]} for reply in replies]}
         }
         channels[channel] = {
             "address": address,
-            "parameters": {"caller": {}},
+            "parameters": {name: {} for name in re.findall(r"\{(\w+)\}", address)},
             "messages": {"request": {"$ref": f"#/components/messages/{channel}_request"}},
         }
         channels[f"{channel}_reply"] = {

@@ -126,6 +126,14 @@ REQUEST: Final = Stream(
     discard="new",
     max_bytes=GIB // 4,
 )
+ANSWER: Final = Stream(
+    name="DRIVE_ANSWER",
+    subjects=("drive.answer.v1.*.*.*",),
+    description="How a request goes, or went; the last message of a subject counts.",
+    max_age_s=DAY_S,
+    max_bytes=GIB // 16,
+    max_msgs_per_subject=1,
+)
 DEAD: Final = Stream(
     name="DRIVE_DEAD",
     subjects=("drive.dead.v1.*",),
@@ -133,7 +141,7 @@ DEAD: Final = Stream(
     max_age_s=90 * DAY_S,
     max_bytes=1 * GIB,
 )
-STREAMS: Final = (CONNECTION, SIGNAL, RAW, EVENT, REQUEST, DEAD)
+STREAMS: Final = (CONNECTION, SIGNAL, RAW, EVENT, REQUEST, ANSWER, DEAD)
 
 # -- Buckets ---------------------------------------------------------------------------------
 
@@ -143,6 +151,7 @@ LOGS: Final = Bucket(
 CHANNELS: Final = Bucket(
     name="channels", description="Push channels, key {channel_id}.", max_bytes=GIB // 4
 )
+<<<<<<< HEAD
 ERASURES: Final = Bucket(
     name="erasures",
     description="What was erased, key {tenant} or {tenant}.{connection}: outlives the database.",
@@ -150,6 +159,15 @@ ERASURES: Final = Bucket(
     max_bytes=GIB // 64,
 )
 BUCKETS: Final = (LOGS, CHANNELS, ERASURES)
+=======
+POLLERS: Final = Bucket(
+    name="pollers",
+    description="Pollers that live, key {instance}: they share the project's quota.",
+    history=1,
+    max_bytes=GIB // 256,
+)
+BUCKETS: Final = (LOGS, CHANNELS, POLLERS)
+>>>>>>> 9a61714 (Read shared drives, activity and what lies beside a change; take orders and requests)
 
 # -- Subjects --------------------------------------------------------------------------------
 
@@ -187,6 +205,11 @@ def request(tenant: str, connection: str, request_id: str) -> str:
     return f"drive.request.v1.{checked(tenant)}.{checked(connection)}.{checked(request_id)}"
 
 
+def answer(tenant: str, connection: str, request_id: str) -> str:
+    """Return where the answer to one request is published."""
+    return f"drive.answer.v1.{checked(tenant)}.{checked(connection)}.{checked(request_id)}"
+
+
 def dead(service: str) -> str:
     """Return where a service puts what it cannot handle."""
     return f"drive.dead.v1.{checked(service)}"
@@ -205,6 +228,7 @@ def report_rpc(caller: str) -> str:
 TOKEN_RPC_ALL: Final = "drive.rpc.v1.auth.token.*"  # noqa: S105 - a subject, not a password
 REPORT_RPC_ALL: Final = "drive.rpc.v1.auth.report.*"
 STATUS_RPC: Final = "drive.rpc.v1.poller.status"
+CONTROL_RPC: Final = "drive.rpc.v1.poller.control"
 DOORBELL: Final = "drive.bell.v1.store"
 """Rung (core NATS, no payload, may be lost) after each commit to the event store."""
 
@@ -233,7 +257,6 @@ POLLER_REQUESTS: Final = Consumer(
     name="poller",
     filters=("drive.request.v1.*.*.*",),
     ack_wait_s=60.0,
-    max_deliver=5,
     owner="poller",
     description="Requests, shared by all pollers.",
 )

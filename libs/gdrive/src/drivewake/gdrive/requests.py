@@ -26,7 +26,7 @@ FILE_FIELDS: Final = (
     "originalFilename,fileExtension,fullFileExtension,"
     "shared,writersCanShare,copyRequiresWriterPermission,contentRestrictions,"
     "inheritedPermissionsDisabled,hasAugmentedPermissions,linkShareMetadata,"
-    "capabilities(canShare,canDownload),permissionIds,"
+    "capabilities(canShare,canDownload,canReadRevisions),permissionIds,"
     f"permissions({PERMISSION_FIELDS}),"
     f"owners({USER_FIELDS}),lastModifyingUser({USER_FIELDS}),trashingUser({USER_FIELDS}),"
     f"sharingUser({USER_FIELDS})"
@@ -38,6 +38,14 @@ No link and no resource key: they open the file for whoever holds them.
 DRIVE_FIELDS: Final = "kind,id,name,hidden,createdTime,orgUnitId,restrictions"
 CHANGE_FIELDS: Final = (
     f"kind,changeType,time,removed,fileId,driveId,file({FILE_FIELDS}),drive({DRIVE_FIELDS})"
+)
+REVISION_FIELDS: Final = (
+    "id,mimeType,modifiedTime,keepForever,published,size,md5Checksum,originalFilename,"
+    f"lastModifyingUser({USER_FIELDS})"
+)
+REMARK_FIELDS: Final = "id,createdTime,modifiedTime,deleted,content,author(displayName,me)"
+COMMENT_FIELDS: Final = (
+    f"{REMARK_FIELDS},resolved,anchor,quotedFileContent,replies({REMARK_FIELDS},action)"
 )
 CHANGES_MASK: Final = f"nextPageToken,newStartPageToken,changes({CHANGE_FIELDS})"
 FILES_MASK: Final = f"nextPageToken,incompleteSearch,files({FILE_FIELDS})"
@@ -82,6 +90,8 @@ class DriveRequests:
         self._revisions: Any = service.revisions()
         self._comments: Any = service.comments()
         self._about: Any = service.about()
+        parts = urllib.parse.urlsplit(base_url(api_endpoint, "drive/v3/"))
+        self.batch_uri = f"{parts.scheme}://{parts.netloc}/batch/drive/v3"
 
     def start_page_token(self, drive: str | None) -> HttpRequest:
         """Build changes.getStartPageToken."""
@@ -124,30 +134,23 @@ class DriveRequests:
         """Build channels.stop."""
         return ready(self._channels.stop(body={"id": channel_id, "resourceId": resource_id}))
 
-    def list_files(self, page_token: str | None, page_size: int) -> HttpRequest:
-        """Build files.list over everything the principal sees, trashed files included."""
-        return ready(
-            self._files.list(
-                pageSize=page_size,
-                corpora="user",
-                includeItemsFromAllDrives=True,
-                supportsAllDrives=True,
-                fields=FILES_MASK,
-                **({"pageToken": page_token} if page_token else {}),
-            )
-        )
+    def list_files(
+        self, page_token: str | None, page_size: int, drive: str | None = None, folder: str = ""
+    ) -> HttpRequest:
+        """Build files.list, trashed files included.
 
-    def list_drive_files(self, drive: str, page_token: str | None, page_size: int) -> HttpRequest:
-        """Build files.list over one shared drive, trashed files included."""
+        Over everything the principal sees, over one shared drive, or over a folder's children.
+        """
         return ready(
             self._files.list(
                 pageSize=page_size,
-                corpora="drive",
-                driveId=drive,
+                corpora="drive" if drive else "user",
                 includeItemsFromAllDrives=True,
                 supportsAllDrives=True,
                 fields=FILES_MASK,
+                **({"q": f"'{_quoted(folder)}' in parents"} if folder else {}),
                 **({"pageToken": page_token} if page_token else {}),
+                **_drive(drive),
             )
         )
 
@@ -163,6 +166,32 @@ class DriveRequests:
                 pageSize=100,
                 supportsAllDrives=True,
                 fields=f"nextPageToken,permissions({PERMISSION_FIELDS})",
+                **({"pageToken": page_token} if page_token else {}),
+            )
+        )
+
+    def list_revisions(self, file: str, page_token: str | None = None) -> HttpRequest:
+        """Build revisions.list."""
+        return ready(
+            self._revisions.list(
+                fileId=file,
+                pageSize=1000,
+                fields=f"nextPageToken,revisions({REVISION_FIELDS})",
+                **({"pageToken": page_token} if page_token else {}),
+            )
+        )
+
+    def list_comments(
+        self, file: str, since: str = "", page_token: str | None = None
+    ) -> HttpRequest:
+        """Build comments.list: replies and deleted ones included, modified `since` (RFC 3339)."""
+        return ready(
+            self._comments.list(
+                fileId=file,
+                pageSize=100,
+                includeDeleted=True,
+                fields=f"nextPageToken,comments({COMMENT_FIELDS})",
+                **({"startModifiedTime": since} if since else {}),
                 **({"pageToken": page_token} if page_token else {}),
             )
         )
@@ -207,9 +236,34 @@ def ready(request: HttpRequest) -> HttpRequest:
 def fingerprint(request: HttpRequest) -> str:
     """Return a short hash of what was asked: the same question has the same fingerprint."""
     parts = urllib.parse.urlsplit(request.uri)
-    query = parts.query or request.body or ""
+    query = parts.query or str(request.body or "")
     text = "\n".join([request.methodId, parts.path, *sorted(query.split("&"))])
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+class ActivityRequests:
+    """Drive Activity v2 calls as unsent requests; `api_endpoint` as in DriveRequests."""
+
+    def __init__(self, api_endpoint: str) -> None:
+        service: Any = build(
+            "driveactivity",
+            "v2",
+            http=_NeverSends(),
+            static_discovery=True,
+            cache_discovery=False,
+            model=VerbatimModel(),
+            client_options={"api_endpoint": api_endpoint.rstrip("/") + "/"},
+        )
+        self._activity: Any = service.activity()
+
+    def query(self, body: dict[str, Any]) -> HttpRequest:
+        """Build activity.query."""
+        return ready(self._activity.query(body=body))
+
+
+def _quoted(value: str) -> str:
+    """Return a value fit for a string in Drive's query language."""
+    return value.replace("\\", "\\\\").replace("'", "\\'")
 
 
 def _drive(drive: str | None) -> dict[str, str]:

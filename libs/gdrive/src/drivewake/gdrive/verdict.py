@@ -84,6 +84,7 @@ ITEM_METHODS: Final = (
     "drive.comments.",
     "drive.replies.",
     "drive.drives.get",
+    "driveactivity.",
 )
 
 

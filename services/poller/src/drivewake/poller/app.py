@@ -8,15 +8,19 @@ from drivewake.gdrive.capture import Capture
 from drivewake.gdrive.client import DriveClient
 from drivewake.gdrive.quota import Governor
 from drivewake.gdrive.transport import Limits, Transport
+from drivewake.poller.answering import Answering
+from drivewake.poller.asked import RequestHandler
 from drivewake.poller.buckets import BusChannels, BusLogs
 from drivewake.poller.connections import Connections
+from drivewake.poller.control import Control
 from drivewake.poller.handlers import SignalHandler
+from drivewake.poller.memberships import BusMemberships
 from drivewake.poller.outgoing import BusGraveyard, BusRaws, BusSignals
 from drivewake.poller.polling import Polling
 from drivewake.poller.ports import Outside
 from drivewake.poller.reconciler import Reconciler
 from drivewake.poller.settings import PollerSettings
-from drivewake.poller.sources import ChangesSource
+from drivewake.poller.sources import ActivitySource, ChangesSource, Enrichment, Memory
 from drivewake.poller.status import Status
 from drivewake.runtime import telemetry
 from drivewake.runtime.bus import Bus
@@ -29,6 +33,7 @@ from drivewake.runtime.nats import connect
 
 NAME = "poller"
 STATUS_CONCURRENCY = 4
+CONTROL_CONCURRENCY = 4
 
 
 async def run(settings: PollerSettings) -> int:
@@ -58,6 +63,7 @@ def google(settings: PollerSettings) -> DriveClient:
     debug = get_logger("drivewake.gdrive.capture").info if settings.google_debug else None
     return DriveClient(
         settings.google_api_url,
+        activity_endpoint=settings.google_activity_url,
         transport=Transport(
             Limits(connections=settings.concurrency),
             capture=Capture(debug) if debug else None,
@@ -83,10 +89,18 @@ async def assemble(
         clock=clock,
     )
     tokens = TokenSource(bus, NAME, clock=clock)
-    connections = Connections(bus, outside, tokens)
-    changes = ChangesSource(drive, tokens, clock, rules, page_size=settings.page_size)
+    connections = Connections(bus, outside, tokens, activity=settings.activity)
+    enrichment = Enrichment(drive, tokens, settings.enrich, Memory())
+    changes = ChangesSource(drive, tokens, clock, rules, enrichment, page_size=settings.page_size)
+    activity = ActivitySource(drive, tokens, clock, settings.windows())
     polling = Polling(
-        outside, [changes], me=me, rules=rules, rhythm=rhythm, draw=random.SystemRandom().random
+        outside,
+        [changes, activity],
+        BusMemberships(outside, connections.follow_activity),
+        me=me,
+        rules=rules,
+        rhythm=rhythm,
+        draw=random.SystemRandom().random,
     )
     puller = await bus.puller(subjects.POLLER_SIGNALS)
     handler = SignalHandler(
@@ -98,10 +112,20 @@ async def assemble(
         settings.bounds(),
         beat=lambda: service.heartbeat("signals"),
     )
+    requests = RequestHandler(
+        await bus.puller(subjects.POLLER_REQUESTS),
+        Answering(outside, drive, tokens, activity, settings.enrich),
+        connections,
+        bus,
+        graveyard,
+        clock,
+        concurrency=settings.request_concurrency,
+    )
     reconciler = Reconciler(
         outside, connections, settings.pace(), me=me, under_way=handler.under_way
     )
-    status = Status(outside, rhythm, me=me)
+    status = Status(outside, rhythm, drive.governor, me=me)
+    control = Control(outside, handler.cut_off)
 
     async def follow_connections(stop: Stop) -> None:
         await logs.wait_loaded(stop)
@@ -110,10 +134,14 @@ async def assemble(
     await bus.serve(
         "poller-status", subjects.STATUS_RPC, status.answer, concurrency=STATUS_CONCURRENCY
     )
+    await bus.serve(
+        "poller-control", subjects.CONTROL_RPC, control.answer, concurrency=CONTROL_CONCURRENCY
+    )
     service.add("records", logs.run)
     service.add("channels", channels.run)
     service.add("connections", follow_connections)
     service.add("signals", handler.run)
+    service.add("requests", requests.run)
     service.add("keep", handler.keep)
     service.add("reconcile", reconciler.run)
     return logs

@@ -1,7 +1,8 @@
 """Follows the connections: each one that is active has its log, the others have theirs stopped."""
 
 import asyncio
-from collections.abc import Callable
+import datetime as dt
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -9,26 +10,31 @@ import msgspec
 from drivewake.contracts import subjects
 from drivewake.contracts.connections import CONNECTIONS, Connection, Status
 from drivewake.contracts.envelope import Envelope
-from drivewake.contracts.records import LogRecord
-from drivewake.poller import domain
+from drivewake.contracts.records import LogKind, LogRecord
+from drivewake.poller import domain, listing
 from drivewake.poller.loops import run_until
-from drivewake.poller.ports import Held, Outside, Tokens, key_of
+from drivewake.poller.ports import Held, Outside, Tokens
+from drivewake.poller.rewriting import rewrite
 from drivewake.runtime.bus import StoredMessage, StreamReader
-from drivewake.runtime.errors import BusUnavailableError, ConflictError
+from drivewake.runtime.errors import BusUnavailableError
 from drivewake.runtime.lifecycle import Stop
 from drivewake.runtime.logging import get_logger
 
 RETRY_S: Final = 0.5
-MAX_CONFLICTS: Final = 20
 START_PRIORITY: Final = 3
 _log = get_logger(__name__)
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of a connection."""
+    """What is kept of a connection.
+
+    `watched`: folders whose activity is read; none of them: the whole Drive's; None: no
+    activity at all.
+    """
 
     status: Status
     revision: int
+    watched: tuple[str, ...] | None
 
 
 class Connections:
@@ -37,7 +43,10 @@ class Connections:
     `wait_known` returns once all that DRIVE_CONNECTION held at the start is applied.
     """
 
-    def __init__(self, reader: StreamReader, outside: Outside, tokens: Tokens) -> None:
+    def __init__(
+        self, reader: StreamReader, outside: Outside, tokens: Tokens, *, activity: bool = True
+    ) -> None:
+        self._activity = activity
         self._reader = reader
         self._outside = outside
         self._tokens = tokens
@@ -106,7 +115,11 @@ class Connections:
         known = self._known.get(connection)
         if known is not None and known.revision > state.revision:
             return
-        self._known[connection] = Known(status=state.status, revision=state.revision)
+        self._known[connection] = Known(
+            status=state.status,
+            revision=state.revision,
+            watched=domain.watched(state) if self._activity else None,
+        )
         if state.status in domain.POLLABLE:
             healed = known is not None and (known.status, state.status) == ("degraded", "active")
             await self._start(envelope.tenant, connection, healed=healed)
@@ -115,7 +128,7 @@ class Connections:
         for listener in self._listeners:
             listener(connection)
         for held in self._outside.logs.of_connection(connection):
-            await self._change(held, _stopped)
+            await rewrite(self._outside.logs, held, _stopped)
         if state.status == "revoked":
             del self._known[connection]  # the last state of all; absent says as much
 
@@ -129,9 +142,61 @@ class Connections:
         if all(one.record.log != first.log for one in held):
             held = [*held, Held(record=first, revision=0)]
         for one in held:
-            changed = await self._change(one, lambda held: self._started(held, healed=healed))
+            changed = await rewrite(
+                self._outside.logs, one, lambda held: self._started(held, healed=healed)
+            )
             if changed is not None:
                 await self._outside.signals.send(changed, "snapshot", priority=START_PRIORITY)
+        await self.follow_activity(tenant, connection)
+
+    async def follow_activity(self, tenant: str, connection: str) -> None:
+        """Give the Drive, or each watched folder, its log of activity; end the others'.
+
+        A whole Drive is My Drive and every shared drive that has a log.
+        """
+        known = self._known.get(connection)
+        held = {
+            (one.record.kind, one.record.resource): one
+            for one in self._outside.logs.of_connection(connection)
+        }
+        wanted: set[str] = set(known.watched or ()) if known else set()
+        if known is not None and known.watched == ():
+            wanted = {""} | {
+                drive
+                for (kind, drive), one in held.items()
+                if kind == "drive_changes" and not one.record.left
+            }
+        now = self._outside.clock.now()
+        logs = {folder for kind, folder in held if kind == "activity"} | wanted
+        for folder in sorted(logs):
+            await self._switch_activity(tenant, connection, folder, held, now, on=folder in wanted)
+
+    async def _switch_activity(
+        self,
+        tenant: str,
+        connection: str,
+        folder: str,
+        held: Mapping[tuple[LogKind, str], Held],
+        now: dt.datetime,
+        *,
+        on: bool,
+    ) -> None:
+        """Begin or end the log of one folder's activity, if it is not so already."""
+        first = domain.new_log(tenant, connection, "activity", now, folder)
+
+        def change(one: Held) -> LogRecord | None:
+            if one.revision == 0:
+                return first if on else None
+            if on == (not one.record.left):
+                return None
+            return (
+                listing.drive_joined(one.record, now) if on else listing.drive_left(one.record, now)
+            )
+
+        before = held.get(("activity", folder)) or Held(record=first, revision=0)
+        changed = await rewrite(self._outside.logs, before, change)
+        if changed is not None:
+            await self._outside.signals.send(changed, "snapshot", priority=START_PRIORITY)
 
     def _started(self, held: Held, *, healed: bool) -> LogRecord | None:
         """Return what a log of an active connection becomes, None if it runs already.
@@ -139,27 +204,13 @@ class Connections:
         A log that nobody has begun may have lost its first signal to a crash: again.
         """
         record = held.record
+        if record.left:
+            return None
         backs_off = bool(record.failures) and not record.owner
         if record.stopped or (healed and backs_off):
             return domain.resumed(record, self._outside.clock.now())
         untouched = record.phase == "new" and not record.owner and not record.failures
         return record if held.revision == 0 or untouched else None
-
-    async def _change(
-        self, held: Held, change: Callable[[Held], LogRecord | None]
-    ) -> LogRecord | None:
-        """Save what `change` makes of a record, whoever writes at the same time."""
-        key = key_of(held.record)
-        current = held
-        for _ in range(MAX_CONFLICTS):
-            record = change(current)
-            if record is None:
-                return None
-            try:
-                return (await self._outside.logs.save(current, record)).record
-            except ConflictError:
-                current = await self._outside.logs.read(key) or held
-        raise BusUnavailableError(f"the log record {key} changes too often")
 
 
 def _stopped(held: Held) -> LogRecord | None:

@@ -1,8 +1,9 @@
 """What the poller decides about a log, without doing it: pure, the clock passed in.
 
 `admit` judges a signal against a record, `claimed` and `settled` open and close a turn, the
-rest say what a record becomes after each page. A record is only ever replaced as a whole by
-compare-and-set: its revision is the fence, `owner` and `claimed_until` merely save work.
+rest say what connections and operators make of a record; what reading makes of it stands in
+`listing` and beside the sources. A record is only ever replaced as a whole by compare-and-set:
+its revision is the fence, `owner` and `claimed_until` merely save work.
 """
 
 import datetime as dt
@@ -10,16 +11,17 @@ from typing import Final
 
 import msgspec
 
-from drivewake.contracts.connections import Status
+from drivewake.contracts.connections import Connection, Status
 from drivewake.contracts.ids import log_id
-from drivewake.contracts.keys import digest_of
-from drivewake.contracts.raw import LogFact
-from drivewake.contracts.records import LogKind, LogRecord, Snapshot
+from drivewake.contracts.records import LogKind, LogRecord
 from drivewake.contracts.signals import Reason, Signal
 
 POLLABLE: Final[frozenset[Status]] = frozenset({"active", "degraded"})
 """States of a connection in which its logs are read."""
 
+ACTIVITY_SCOPES: Final = frozenset(
+    f"https://www.googleapis.com/auth/drive.activity{suffix}" for suffix in ("", ".readonly")
+)
 MAX_ERROR_CHARS: Final = 300
 _replace = msgspec.structs.replace
 
@@ -33,6 +35,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     - `loser_s`, `loser_cap_s`: how soon a signal comes again whose log another one polls.
     - `turn_pages`: pages read before others get their turn.
     - `relist_s`: how long after an incomplete listing it is tried again.
+    - `live_pages`: pages of a listing after which changes are read.
+    - `drives_s`: how old the list of a user's shared drives may become without a sign.
     """
 
     lease_s: float = 10.0
@@ -42,6 +46,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     loser_cap_s: float = 2.0
     turn_pages: int = 20
     relist_s: float = 3600.0
+    live_pages: int = 8
+    drives_s: float = 86_400.0
 
 
 # -- Signals ---------------------------------------------------------------------------------
@@ -165,168 +171,47 @@ def progressed(record: LogRecord) -> LogRecord:
     return _replace(record, failures=0, last_error="")
 
 
+def charged(record: LogRecord, raws: int, calls: int, units: int) -> LogRecord:
+    """Count what a log has given and what that has cost."""
+    return _replace(
+        record,
+        raws=record.raws + raws,
+        calls=record.calls + calls,
+        units=record.units + units,
+    )
+
+
 def postponed(record: LogRecord, at: dt.datetime) -> LogRecord:
     """Release until `at`: the cursor stands where it stood."""
     return _replace(record, owner="", claimed_until=None, next_poll_at=at)
 
 
-# -- Changes and snapshots -------------------------------------------------------------------
-
-
-def advanced(record: LogRecord, cursor: str, changes: int, now: dt.datetime) -> LogRecord:
-    """Move the cursor behind a page whose changes are published."""
-    changed = now if changes else record.last_change_at
-    return _replace(record, cursor=cursor, last_change_at=changed)
-
-
-def snapshot_begun(
-    record: LogRecord, *, start_token: str, snapshot: str, now: dt.datetime
-) -> LogRecord:
-    """Begin a listing: the start token was taken before it."""
-    return _replace(
-        record,
-        phase="snapshot",
-        snapshot=Snapshot(id=snapshot, start_token=start_token, started_at=now),
-    )
-
-
-def listed(record: LogRecord, page_token: str, files: int, *, incomplete: bool) -> LogRecord:
-    """Move a listing behind one page; an incomplete answer opens a gap that outlives it."""
-    snapshot = _snapshot(record)
-    moved = _replace(snapshot, page_token=page_token, files=snapshot.files + files)
-    gaps = open_gaps(record)
-    if incomplete and incomplete_gap(record) not in gaps:
-        gaps = (*gaps, incomplete_gap(record))
-    return _replace(record, snapshot=moved, gap=",".join(gaps))
-
-
-def listing_whole(record: LogRecord) -> bool:
-    """Say whether Google vouched for every page of the listing so far."""
-    return incomplete_gap(record) not in open_gaps(record)
-
-
-def went_live(record: LogRecord) -> LogRecord:
-    """Promote the start token after the last page.
-
-    An older cursor is kept: it covers more. After an incomplete listing the gap stays open
-    and `snapshot` remembers the listing, to be tried again.
-    """
-    snapshot = _snapshot(record)
-    whole = listing_whole(record)
-    return _replace(
-        record,
-        phase="live",
-        cursor=record.cursor or snapshot.start_token,
-        snapshot=None if whole else snapshot,
-        gap="" if whole else record.gap,
-    )
-
-
-def listing_lost(record: LogRecord) -> LogRecord:
-    """Begin the listing again: Google forgot its page token."""
-    return _replace(record, phase="new", snapshot=None)
-
-
-def relist_due(rules: Rules, record: LogRecord, now: dt.datetime) -> bool:
-    """Say whether a live log should repeat a listing that was incomplete."""
-    if record.phase != "live" or record.snapshot is None:
-        return False
-    return -seconds_until(record.snapshot.started_at, now) >= rules.relist_s
-
-
-def cursor_lost(record: LogRecord) -> LogRecord:
-    """Open a gap and go back to the beginning: a snapshot must re-establish the state."""
-    gaps = tuple(dict.fromkeys((*open_gaps(record), lost_gap(record))))
-    return _replace(record, phase="new", cursor="", snapshot=None, gap=",".join(gaps))
-
-
-def open_gaps(record: LogRecord) -> tuple[str, ...]:
-    """Return the ids of the gaps that are open; the record keeps them comma-separated."""
-    return tuple(filter(None, record.gap.split(",")))
-
-
-def lost_gap(record: LogRecord) -> str:
-    """Return the id of the gap behind the record's cursor: the same loss has the same id."""
-    return digest_of(record.log, "cursor", record.cursor)
-
-
-def incomplete_gap(record: LogRecord) -> str:
-    """Return the id of the gap that an incomplete answer leaves in the record's snapshot."""
-    return digest_of(record.log, "incomplete", _snapshot(record).id)
-
-
-def _snapshot(record: LogRecord) -> Snapshot:
-    assert record.snapshot is not None  # noqa: S101 - phase `snapshot` always has one
-    return record.snapshot
-
-
-# -- Facts of the whole log ------------------------------------------------------------------
-
-
-def snapshot_started(record: LogRecord) -> LogFact:
-    """Say that a listing began."""
-    snapshot = _snapshot(record)
-    reason = "cursor_lost" if record.gap else ""
-    return LogFact(
-        fact="snapshot_started", started_at=snapshot.started_at, snapshot=snapshot.id, reason=reason
-    )
-
-
-def snapshot_ended(record: LogRecord) -> tuple[LogFact, ...]:
-    """Say what a whole listing settles: itself, and every gap before it. Else nothing."""
-    if not listing_whole(record):
-        return ()
-    snapshot = _snapshot(record)
-    done = LogFact(
-        fact="snapshot_completed",
-        started_at=snapshot.started_at,
-        snapshot=snapshot.id,
-        files=snapshot.files,
-    )
-    closed = (
-        LogFact(fact="gap_closed", started_at=snapshot.started_at, snapshot=snapshot.id, gap=gap)
-        for gap in open_gaps(record)
-    )
-    return (done, *closed)
-
-
-def listing_incomplete(record: LogRecord, now: dt.datetime) -> LogFact:
-    """Say that Google left files out of a listing: absence from it proves nothing."""
-    return LogFact(
-        fact="gap_opened",
-        started_at=now,
-        snapshot=_snapshot(record).id,
-        gap=incomplete_gap(record),
-        reason="incomplete_search",
-        missing_to=now,
-    )
-
-
-def gap_opened(record: LogRecord, now: dt.datetime) -> LogFact:
-    """Say what a lost cursor leaves unread: from the last success until now."""
-    return LogFact(
-        fact="gap_opened",
-        started_at=now,
-        gap=lost_gap(record),
-        reason="cursor_lost",
-        missing_from=record.last_success_at,
-        missing_to=now,
-    )
-
-
 # -- Connections -----------------------------------------------------------------------------
 
 
-def new_log(tenant: str, connection: str, kind: LogKind, now: dt.datetime) -> LogRecord:
+def new_log(
+    tenant: str, connection: str, kind: LogKind, now: dt.datetime, resource: str = ""
+) -> LogRecord:
     """Return the record of a log that nobody has read yet."""
     return LogRecord(
         tenant=tenant,
         connection=connection,
-        log=log_id(connection, kind),
+        log=log_id(connection, kind, resource),
         kind=kind,
+        resource=resource,
         interval_s=0.0,
         next_poll_at=now,
     )
+
+
+def watched(state: Connection) -> tuple[str, ...] | None:
+    """Return the folders whose activity is read: none for the whole Drive; None for no activity.
+
+    Without a scope that allows it nothing is asked.
+    """
+    if not ACTIVITY_SCOPES.intersection(state.scopes):
+        return None
+    return state.watched_folders
 
 
 def stopped(record: LogRecord) -> LogRecord:
@@ -337,6 +222,43 @@ def stopped(record: LogRecord) -> LogRecord:
 def resumed(record: LogRecord, now: dt.datetime) -> LogRecord:
     """Let a log that was stopped or backs off go on where it stood, with a clean slate."""
     return _replace(record, stopped=False, failures=0, last_error="", next_poll_at=now)
+
+
+# -- Operators -------------------------------------------------------------------------------
+
+
+def paused(record: LogRecord) -> LogRecord:
+    """Leave a log alone; whoever polls it loses its claim."""
+    return _replace(record, paused=True, owner="", claimed_until=None)
+
+
+def unpaused(record: LogRecord, now: dt.datetime) -> LogRecord:
+    """Let a paused log go on where it stood."""
+    return _replace(record, paused=False, failures=0, last_error="", next_poll_at=now)
+
+
+def rewound(record: LogRecord, cursor: str, now: dt.datetime) -> LogRecord:
+    """Go on from another cursor, that of a restored store; whoever polls loses its claim.
+
+    A listing follows: what an earlier one published beside the changes may be lost with the
+    store. Without a cursor the log begins anew.
+    """
+    back = _replace(
+        record,
+        owner="",
+        claimed_until=None,
+        cursor=cursor,
+        snapshot=None,
+        pending=(),
+        slices=(),
+        requery_at=None,
+        drives_at=None,
+        relist_at=None if record.kind == "activity" else now,
+        failures=0,
+        last_error="",
+        next_poll_at=now,
+    )
+    return back if cursor else _replace(back, phase="new")
 
 
 def overdue(record: LogRecord, now: dt.datetime, *, grace_s: float, crash_s: float) -> str:

@@ -12,6 +12,7 @@ from drivewake.contracts.dead import DeadLetter
 from drivewake.contracts.envelope import Envelope, InvalidMessageError
 from drivewake.contracts.ids import InvalidIdError
 from drivewake.contracts.signals import SIGNALS, Signal
+from drivewake.gdrive.quota import urgent
 from drivewake.poller import metrics
 from drivewake.poller.connections import Connections
 from drivewake.poller.domain import GiveBack, merged
@@ -61,7 +62,18 @@ class Work:
     any of them gave: a timer must not take the place of a push.
     """
 
-    __slots__ = ("again", "claim", "connection", "delivery", "key", "signal", "since_s", "task")
+    __slots__ = (
+        "again",
+        "began",
+        "claim",
+        "connection",
+        "cut_off",
+        "delivery",
+        "key",
+        "signal",
+        "since_s",
+        "task",
+    )
 
     def __init__(
         self, key: str, envelope: Envelope[Signal], delivery: Delivery, at_s: float
@@ -73,6 +85,8 @@ class Work:
         self.since_s = at_s
         self.again: tuple[Signal, Delivery] | None = None
         self.claim: Claim | None = None
+        self.began = False
+        self.cut_off = False
         self.task: asyncio.Task[None] | None = None
 
 
@@ -102,7 +116,7 @@ class SignalHandler:
         self._running: set[asyncio.Task[None]] = set()
         self._freed = asyncio.Event()
         self._stopping = False
-        connections.on_stop(self._cut_off)
+        connections.on_stop(self._stop_connection)
 
     # -- tasks --
 
@@ -236,6 +250,7 @@ class SignalHandler:
 
     async def _serve(self, work: Work) -> None:
         """Serve one signal; then make room, or queue again if another came meanwhile."""
+        work.began = True
         try:
             outcome = await self._poll(work)
             if work.again is None:
@@ -247,6 +262,7 @@ class SignalHandler:
         finally:
             work.claim = None
             work.task = None
+            work.began = work.cut_off = False
             self._turns.done(work.connection)
             if work.again is None:
                 del self._works[work.key]
@@ -271,6 +287,7 @@ class SignalHandler:
 
         with continue_trace(delivery.headers.get("traceparent"), "poll"):
             try:
+                urgent.set(work.signal.reason in {"push", "operator"})
                 return await self._polling.poll(
                     work.key,
                     work.signal,
@@ -284,7 +301,7 @@ class SignalHandler:
                 _log.exception("a signal failed by a bug", action="signal_bug", key=work.key)
                 return GiveBack(delay_s=BUG_RETRY_S, reason="bug")
             except asyncio.CancelledError:
-                if self._connections.pollable(work.connection) or work.task is None:
+                if not work.cut_off or work.task is None:
                     raise
                 work.task.uncancel()
                 return Done(outcome="stopped")
@@ -301,11 +318,19 @@ class SignalHandler:
         except BusError as error:
             _log.warning("a signal was not settled", action="settle_failed", reason=str(error))
 
-    def _cut_off(self, connection: str) -> None:
+    def cut_off(self, key: str) -> None:
+        """End the turn of one log at once; its record must say why it may not go on."""
+        work = self._works.get(key)
+        # One that has not begun will find by itself that it may not.
+        if work is not None and work.task is not None and work.began:
+            work.cut_off = True
+            work.task.cancel()
+
+    def _stop_connection(self, connection: str) -> None:
         """Stop at once what is under way for a connection that may no longer be read."""
-        for work in self._works.values():
-            if work.connection == connection and work.task is not None:
-                work.task.cancel()
+        for work in list(self._works.values()):
+            if work.connection == connection:
+                self.cut_off(work.key)
 
 
 def _checked(delivery: Delivery) -> Envelope[Signal]:

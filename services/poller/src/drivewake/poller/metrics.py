@@ -16,13 +16,25 @@ OUTCOMES: Final = (
     "unknown_log",
     "not_active",
 )
+PART_KINDS: Final = ("permissions", "revisions", "comments")
+SOURCES: Final = ("changes", "snapshot", "file", "activity", *PART_KINDS)
 POLLS: Final = metrics.Counter(
     "poller_polls", meaning="Signals handled, by what came of them.", labels={"outcome": OUTCOMES}
 )
 PAGES: Final = metrics.Counter(
     "poller_pages",
     meaning="Pages read from Google and published.",
-    labels={"source": ("changes", "snapshot")},
+    labels={"source": SOURCES},
+)
+PARTS: Final = metrics.Counter(
+    "poller_parts",
+    meaning="Lists of permissions, revisions or comments read whole.",
+    labels={"part": PART_KINDS},
+)
+REFUSED_PARTS: Final = metrics.Counter(
+    "poller_refused_parts",
+    meaning="Such lists that Google refuses for good: gone, or not for this viewer.",
+    labels={"part": PART_KINDS},
 )
 RAWS: Final = metrics.Counter("poller_raws", meaning="Messages published to DRIVE_RAW.")
 TURN: Final = metrics.Histogram(
@@ -39,3 +51,11 @@ WAITING: Final = metrics.Gauge(
     "poller_waiting", meaning="Signals fetched that wait for their turn."
 )
 LOGS: Final = metrics.Gauge("poller_logs", meaning="Log records known.")
+REQUESTS: Final = metrics.Counter(
+    "poller_requests",
+    meaning="Requests answered.",
+    labels={
+        "kind": ("poll", "file", "folder", "rescan", "activity"),
+        "state": ("done", "failed"),
+    },
+)

@@ -79,21 +79,21 @@ class BusRaws:
 
         for fact in step.before:
             yield None, encode(_fact(record, fact, at))
-        if step.page is not None:
-            for raw in _items(record, step.page):
+        for page in step.pages:
+            for raw in _items(record, page):
                 yield partition_of(record.tenant, raw.item), encode(raw)
         for fact in step.after:
             yield None, encode(_fact(record, fact, at))
 
     async def _bury(self, record: LogRecord, step: Step, at: dt.datetime) -> None:
         """Write a letter for each item that DRIVE_RAW cannot take: never in silence."""
-        for seen in step.page.items if step.page else ():
+        for page, seen in ((one, seen) for one in step.pages for seen in one.items):
             reason = unroutable(seen.id, seen.body)
             if not reason:
                 continue
             _log.error("an item went to the dead letters", action="dead", reason=reason)
             body = bytes(seen.body)
-            reason = f"{reason}; {step.page.source if step.page else ''} of log {record.log}"
+            reason = f"{reason}; {page.source} of log {record.log}"
             if len(body) > MAX_RAW_BYTES:
                 digest = hashlib.sha256(body).hexdigest()
                 reason = f"{reason}; body cut from {len(body)} bytes, sha256 {digest}"
@@ -132,6 +132,8 @@ def _items(record: LogRecord, page: Page) -> Iterable[Raw]:
                 cursor=page.cursor,
                 request=page.request,
                 snapshot=page.snapshot,
+                version=seen.version,
+                ordinal=seen.ordinal,
             )
 
 

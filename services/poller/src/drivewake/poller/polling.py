@@ -9,14 +9,15 @@ import msgspec
 
 from drivewake.contracts.records import LogKind, LogRecord
 from drivewake.contracts.signals import Signal
+from drivewake.gdrive import quota
 from drivewake.gdrive.errors import (
     ConnectionUnusableError,
     GrantError,
     RetryError,
 )
-from drivewake.poller import domain, metrics, rhythm
+from drivewake.poller import domain, listing, metrics, rhythm
 from drivewake.poller.domain import GiveBack, Rules, Skip
-from drivewake.poller.ports import Held, Logs, Outside, Source, Step
+from drivewake.poller.ports import Held, Logs, Memberships, Outside, Source, Step
 from drivewake.poller.rhythm import Rhythm
 from drivewake.runtime.clock import Clock
 from drivewake.runtime.errors import (
@@ -96,6 +97,7 @@ class Polling:
         self,
         outside: Outside,
         sources: Sequence[Source],
+        memberships: Memberships,
         *,
         me: str,
         rules: Rules,
@@ -111,6 +113,7 @@ class Polling:
         self._rules = rules
         self._rhythm = rhythm
         self._draw = draw
+        self._memberships = memberships
 
     async def poll(
         self,
@@ -189,9 +192,11 @@ class Polling:
         source = self._sources[claim.record.kind]
         set_back = False
         for _ in range(self._rules.turn_pages):
-            step = await source.step(claim.record)
-            await self._publish(claim.record, step)
-            record = step.record
+            with quota.metered() as meter:
+                step = await source.step(claim.record)
+            raws = await self._publish(claim.record, step)
+            record = await self._beside(step)
+            record = domain.charged(record, raws, meter.calls, meter.units)
             if step.setback:
                 set_back = True
                 record = domain.failed(record, step.setback)
@@ -201,9 +206,9 @@ class Polling:
                     reason=step.setback,
                     **_names(record),
                 )
-                if record.failures > 1:
+                if record.failures > 1 or not step.more:
                     return await self._postpone(claim, record, self._backoff_s(record, None))
-            elif step.page is not None and not set_back:
+            elif step.pages and not set_back:
                 record = domain.progressed(record)
             if not step.more:
                 return await self._settle(claim, record)
@@ -212,20 +217,33 @@ class Polling:
         await self._outside.signals.send(claim.record, "snapshot", priority=YIELD_PRIORITY)
         return Done(outcome="yielded")
 
-    async def _publish(self, record: LogRecord, step: Step) -> None:
-        """Make durable what the step found, before the cursor moves."""
+    async def _beside(self, step: Step) -> LogRecord:
+        """Do what a step means to other logs; return the record that is to be saved."""
+        if step.doubted:
+            await self._memberships.doubt(step.record)
+        if step.drives is not None and await self._memberships.follow(step.record, step.drives):
+            # What was seen of a drive in the user's own log too is settled by a listing.
+            return listing.relisting(step.record, self._clock.now())
+        return step.record
+
+    async def _publish(self, record: LogRecord, step: Step) -> int:
+        """Make durable what the step found, before the cursor moves; return how many raws."""
         count = await self._outside.raws.publish(record, step, self._clock.now())
         metrics.RAWS.add(count)
-        if step.page is not None:
-            metrics.PAGES.add(source=step.page.source)
+        for page in step.pages:
+            metrics.PAGES.add(source=page.source)
         for fact in (*step.before, *step.after):
             if fact.fact == "gap_opened":
                 metrics.GAPS.add()
             _log.info(fact.fact.replace("_", " "), action=fact.fact, **_names(record), gap=fact.gap)
+        return sum(len(page.items) for page in step.pages)
 
     async def _settle(self, claim: Claim, record: LogRecord) -> Done:
         """Release with the cursor at the end of what Google had, and set the timer."""
         now = self._clock.now()
+        if record.stopped:
+            await claim.release(domain.postponed(record, now))
+            return Done(outcome="stopped")
         pushed = self._outside.channels.alive(record.log, now)
         wished = rhythm.interval(self._rhythm, record, now, pushed=pushed)
         wait_s = rhythm.jittered(self._rhythm, wished.seconds, self._draw())

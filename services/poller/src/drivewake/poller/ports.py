@@ -18,10 +18,15 @@ T = TypeVar("T")
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """One item as Google returned it: the id that routes it, and the verbatim body."""
+    """One item as Google returned it: the id that routes it, and the verbatim body.
+
+    `version` and `ordinal` as in contracts' Raw.
+    """
 
     id: str
     body: msgspec.Raw
+    version: int = 0
+    ordinal: int = 0
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,18 +41,22 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of reading a log: publish `before`, `page`, `after`; then save `record`.
+    """One step of reading a log: publish `before`, `pages`, `after`; then save `record`.
 
     Facts go into every partition. `more`: go on at once. `setback`: the step moved the log
-    back; a second one in a row backs off like a failure.
+    back; a second one in a row, or one with nothing more to do, backs off like a failure.
+    `drives`: all shared drives of the user, each of which has a log. `doubted`: Google does
+    not know the drive of this log: the user's drives are to be listed.
     """
 
     record: LogRecord
     before: Sequence[LogFact] = ()
-    page: Page | None = None
+    pages: Sequence[Page] = ()
     after: Sequence[LogFact] = ()
     more: bool = True
     setback: str = ""
+    drives: Sequence[str] | None = None
+    doubted: bool = False
 
 
 class Source(Protocol):
@@ -64,6 +73,18 @@ class Source(Protocol):
         The same record asked again gives the same facts: a crash repeats the step. Raises
         GoogleError; the record then stands where it stood.
         """
+        ...
+
+
+class Memberships(Protocol):
+    """Keeps the logs of shared drives as the user's log says. May raise BusError."""
+
+    async def follow(self, record: LogRecord, drives: Sequence[str]) -> bool:
+        """Give each of a user's drives its log, end the others'; say whether one was left."""
+        ...
+
+    async def doubt(self, record: LogRecord) -> None:
+        """Let the drives of the user be listed whose drive log this is."""
         ...
 
 

@@ -81,7 +81,7 @@ def backoff_s(rhythm: Rhythm, failures: int, retry_after_s: float | None, draw: 
 def why(rhythm: Rhythm, record: LogRecord, now: dt.datetime, *, pushed: bool) -> str:
     """Say in words why a log is polled next when it is."""
     if record.stopped:
-        return "stopped: the connection is not active"
+        return "the shared drive was left" if record.left else "the connection is not active"
     if record.paused:
         return "paused by an operator"
     if record.failures >= rhythm.degraded_after:

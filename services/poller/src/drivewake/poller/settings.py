@@ -6,11 +6,13 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from drivewake.gdrive.port import PartKind
 from drivewake.gdrive.quota import Budget
 from drivewake.poller.domain import Rules
 from drivewake.poller.handlers import Bounds
 from drivewake.poller.reconciler import Pace
 from drivewake.poller.rhythm import Rhythm
+from drivewake.poller.windows import Windows
 from drivewake.runtime.settings import ServiceSettings
 
 
@@ -21,7 +23,12 @@ class PollerSettings(ServiceSettings):
       StatefulSet, say): what a crash left is then taken up at once, not after the lease.
     - `interval_…`, `push_interval_…`: bounds of the timer without and with a push channel.
     - `spacing_s`: least time between two polls of one log, however many pushes come.
-    - `google_…_units_per_min`: quota that this process may spend; give each replica its share.
+    - `google_…`: the quota of the project; replicas share it among them. `day_units` is where
+      Google wants to bill for more, 0 for no such limit.
+    - `activity_…`: how far its windows overlap, how far they stay behind now, and when a gap is
+      first tried again.
+    - `enrich`: what is read of changed files beside the files themselves; `activity`: whether
+      activity is read of connections that allow it.
     """
 
     nats_user: str = "poller"
@@ -30,6 +37,13 @@ class PollerSettings(ServiceSettings):
     google_debug: bool = False
     google_user_units_per_min: float = Field(default=325_000, gt=0)
     google_project_units_per_min: float = Field(default=1_000_000, gt=0)
+    google_day_units: float = Field(default=400_000_000, ge=0)
+    google_activity_url: str = ""
+    enrich: tuple[PartKind, ...] = ()
+    activity: bool = False
+    activity_overlap_s: float = Field(default=300.0, ge=0)
+    activity_settle_s: float = Field(default=60.0, ge=0)
+    activity_gap_retry_s: float = Field(default=600.0, gt=0)
     page_size: int = Field(default=1000, ge=1, le=1000)
     interval_floor_s: float = Field(default=10.0, ge=0.1)
     interval_ceiling_s: float = Field(default=300.0, ge=0.1)
@@ -39,6 +53,7 @@ class PollerSettings(ServiceSettings):
     lease_s: float = Field(default=10.0, ge=2.0, le=120.0)
     concurrency: int = Field(default=64, ge=1, le=1024)
     connection_concurrency: int = Field(default=4, ge=1, le=64)
+    request_concurrency: int = Field(default=8, ge=1, le=256)
     reconcile_s: float = Field(default=30.0, ge=0.1)
     overdue_s: float = Field(default=60.0, ge=0.1)
 
@@ -80,6 +95,14 @@ class PollerSettings(ServiceSettings):
             push_ceiling_s=self.push_interval_ceiling_s,
         )
 
+    def windows(self) -> Windows:
+        """Return how activity is read."""
+        return Windows(
+            overlap_s=self.activity_overlap_s,
+            settle_s=self.activity_settle_s,
+            gap_retry_s=self.activity_gap_retry_s,
+        )
+
     def bounds(self) -> Bounds:
         """Return how much is done at once."""
         return Bounds(
@@ -93,8 +116,9 @@ class PollerSettings(ServiceSettings):
         return Pace(first_s=self.lease_s + 1, every_s=self.reconcile_s, grace_s=self.overdue_s)
 
     def budget(self) -> Budget:
-        """Return the quota of this process."""
+        """Return the quota of the project."""
         return Budget(
             user_per_min=self.google_user_units_per_min,
             project_per_min=self.google_project_units_per_min,
+            day_units=self.google_day_units,
         )

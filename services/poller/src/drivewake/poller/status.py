@@ -6,61 +6,22 @@ from typing import Final
 
 import msgspec
 
-from drivewake.contracts.records import LogKind, LogPhase, LogRecord
-from drivewake.poller import domain, rhythm
+from drivewake.contracts.control import LogStatus, QuotaStatus, StatusReply, StatusRequest
+from drivewake.contracts.records import LogRecord
+from drivewake.gdrive.quota import Governor
+from drivewake.poller import domain, listing, rhythm
 from drivewake.poller.ports import Held, Outside
 from drivewake.poller.rhythm import Rhythm
 
 MAX_LOGS: Final = 500
-DEFAULT_LOGS: Final = 200
-
-
-class StatusRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Which logs to tell of; `after` is the key at which the last answer ended."""
-
-    connection: str = ""
-    after: str = ""
-    limit: int = DEFAULT_LOGS
-
-
-class LogStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How one log goes; ages and waits in seconds, as of the answer."""
-
-    tenant: str
-    connection: str
-    log: str
-    kind: LogKind
-    phase: LogPhase
-    state: str
-    why: str
-    interval_s: float
-    push: bool
-    failures: int = 0
-    last_error: str = ""
-    last_success_at: dt.datetime | None = None
-    cursor_age_s: float | None = None
-    next_poll_at: dt.datetime | None = None
-    files: int = 0
-    gaps: tuple[str, ...] = ()
-    owner: str = ""
-
-
-class StatusReply(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of logs by key, and counts over all of them. `next`: ask on after this key."""
-
-    instance: str
-    at: dt.datetime
-    total: int
-    states: dict[str, int]
-    logs: list[LogStatus]
-    next: str = ""
 
 
 class Status:
     """Answers `drive.rpc.v1.poller.status`."""
 
-    def __init__(self, outside: Outside, rhythm: Rhythm, *, me: str) -> None:
+    def __init__(self, outside: Outside, rhythm: Rhythm, governor: Governor, *, me: str) -> None:
         self._outside = outside
+        self._governor = governor
         self._rhythm = rhythm
         self._me = me
         self._requests = msgspec.json.Decoder(StatusRequest)
@@ -91,6 +52,17 @@ class Status:
             states=states,
             logs=[self._of(held.record, now) for _, held in page],
             next=page[-1][0] if len(found) > limit else "",
+            quota=self._quota(),
+        )
+
+    def _quota(self) -> QuotaStatus:
+        governor = self._governor
+        return QuotaStatus(
+            share=round(1 / governor.replicas, 4),
+            replicas=governor.replicas,
+            units_spent=governor.units_spent,
+            units_per_min=round(governor.units_per_min(), 1),
+            waiting={what: count for what, count in governor.waiting.items() if count},
         )
 
     def _logs(self, connection: str) -> Iterable[tuple[str, Held]]:
@@ -116,17 +88,32 @@ class Status:
             push=pushed,
             failures=record.failures,
             last_error=record.last_error,
+            resource=record.resource,
             last_success_at=record.last_success_at,
+            last_change_at=record.last_change_at,
             cursor_age_s=age_s,
+            lag_s=lag_s(record, now),
             next_poll_at=record.next_poll_at,
             files=record.snapshot.files if record.snapshot else 0,
-            gaps=domain.open_gaps(record),
+            pending=len(record.pending),
+            gaps=listing.open_gaps(record),
+            calls=record.calls,
+            units=record.units,
             owner=record.owner,
         )
 
 
+def lag_s(record: LogRecord, now: dt.datetime) -> float:
+    """Return how overdue the next poll of a log is that should be polled."""
+    if record.stopped or record.paused or record.next_poll_at is None:
+        return 0.0
+    return round(max(-domain.seconds_until(record.next_poll_at, now), 0.0), 3)
+
+
 def state(record: LogRecord) -> str:
     """Return how a log goes in one word."""
+    if record.left:
+        return "left"
     if record.stopped:
         return "stopped"
     if record.paused:

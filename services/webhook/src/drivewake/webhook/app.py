@@ -3,7 +3,8 @@
 from drivewake.contracts import subjects
 from drivewake.gdrive.auth import TokenSource
 from drivewake.gdrive.capture import Capture
-from drivewake.gdrive.client import DriveClient, GoogleDrive
+from drivewake.gdrive.client import DriveClient
+from drivewake.gdrive.port import GoogleDrive
 from drivewake.gdrive.transport import Transport
 from drivewake.runtime import telemetry
 from drivewake.runtime.clock import Clock, SystemClock

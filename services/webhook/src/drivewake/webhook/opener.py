@@ -7,7 +7,6 @@ import msgspec
 
 from drivewake.contracts.records import ChannelRecord, ChannelStatus, LogRecord
 from drivewake.gdrive.auth import TokenSource
-from drivewake.gdrive.client import GoogleDrive
 from drivewake.gdrive.errors import (
     ConnectionUnusableError,
     GoogleError,
@@ -18,6 +17,7 @@ from drivewake.gdrive.errors import (
     UnavailableError,
 )
 from drivewake.gdrive.pages import WatchAnswer
+from drivewake.gdrive.port import GoogleDrive
 from drivewake.gdrive.token import AccessToken
 from drivewake.runtime.clock import Clock
 from drivewake.runtime.logging import get_logger
