@@ -126,7 +126,7 @@ async def test_status_before_provision_says_what_to_do(cli: Cli) -> None:
     """An empty broker is no traceback: it says which command is missing."""
     done = await asyncio.to_thread(cli, "status", "--check")
     assert (1, "") == (done.returncode, done.stderr)
-    assert "6 streams do not exist" in done.stdout
+    assert f"{len(subjects.STREAMS)} streams do not exist" in done.stdout
     assert "run `drivewake provision`" in done.stdout
 
 

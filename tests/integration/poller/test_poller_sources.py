@@ -16,7 +16,7 @@ from drivewake.lab.google.actions import (
 )
 from drivewake.lab.google.faults import Rule
 
-SOON = {"activity_settle_s": 0.0, "activity_gap_retry_s": 0.3}
+SOON: dict[str, Any] = {"activity_settle_s": 0.0, "activity_gap_retry_s": 0.3}
 
 
 def shared_with(*people: Person, role: str = "writer") -> tuple[Share, ...]:

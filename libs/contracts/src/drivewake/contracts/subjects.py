@@ -151,23 +151,18 @@ LOGS: Final = Bucket(
 CHANNELS: Final = Bucket(
     name="channels", description="Push channels, key {channel_id}.", max_bytes=GIB // 4
 )
-<<<<<<< HEAD
 ERASURES: Final = Bucket(
     name="erasures",
     description="What was erased, key {tenant} or {tenant}.{connection}: outlives the database.",
     history=1,
     max_bytes=GIB // 64,
 )
-BUCKETS: Final = (LOGS, CHANNELS, ERASURES)
-=======
 POLLERS: Final = Bucket(
     name="pollers",
     description="Pollers that live, key {instance}: they share the project's quota.",
-    history=1,
-    max_bytes=GIB // 256,
+    max_bytes=GIB // 64,
 )
-BUCKETS: Final = (LOGS, CHANNELS, POLLERS)
->>>>>>> 9a61714 (Read shared drives, activity and what lies beside a change; take orders and requests)
+BUCKETS: Final = (LOGS, CHANNELS, ERASURES, POLLERS)
 
 # -- Subjects --------------------------------------------------------------------------------
 

@@ -201,6 +201,11 @@ def drives_due(rules: Rules, record: LogRecord, now: dt.datetime) -> bool:
     return record.drives_at is None or -seconds_until(record.drives_at, now) >= rules.drives_s
 
 
+def untold(record: LogRecord) -> bool:
+    """Say whether nobody has been told yet that the listing under way began."""
+    return drives_in_listing(record) and _snapshot(record).drives is None
+
+
 def drives_in_listing(record: LogRecord) -> bool:
     """Say whether the drives that are listed next belong to the listing under way."""
     return record.snapshot is not None and record.snapshot.pages == 0

@@ -154,7 +154,7 @@ class ChangesSource:
         ended = listing.listing_ended(self._rules, moved, self._clock.now()) if last else moved
         return Step(
             record=self._enrichment.want(ended, page.items, listed=True),
-            before=() if snapshot.pages else (listing.snapshot_started(record),),
+            before=(listing.snapshot_started(record),) if listing.untold(record) else (),
             pages=(
                 Page(
                     source="snapshot",
