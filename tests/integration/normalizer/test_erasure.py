@@ -26,8 +26,9 @@ from drivewake.eventstore.erasing import ErasureDesk
 from drivewake.eventstore.postgres import PostgresStore
 from drivewake.eventstore.sealing import SealedStore
 from drivewake.lab.servers import PostgresServer
-from drivewake.normalizer.erasing import Erasing
+from drivewake.normalizer.erasing import Erasing, Places
 from drivewake.normalizer.restating import Restating
+from drivewake.runtime.blobs import ObjectBlobs
 from drivewake.runtime.bus import Message
 from drivewake.runtime.keyring import Keyring
 from drivewake.runtime.nats_erase import NatsEraser
@@ -99,7 +100,13 @@ def eraser(postgres_server: PostgresServer, world: "World") -> str:
 
 
 @pytest.fixture
-def erase(world: "World", eraser: str) -> Erase:
+def blobs(tmp_path: Path) -> ObjectBlobs:
+    """A place for blobs with one of each connection."""
+    return ObjectBlobs.open(f"file://{tmp_path}/blobs")
+
+
+@pytest.fixture
+def erase(world: "World", eraser: str, tmp_path: Path) -> Erase:
     """Run `drivewake erase`; return exit code, output and what it said meanwhile."""
 
     async def run(*arguments: str) -> tuple[int, str, str]:
@@ -112,6 +119,7 @@ def erase(world: "World", eraser: str) -> Erase:
                 "DRIVEWAKE_POSTGRES_DSN": eraser,
                 "DRIVEWAKE_EVENT_KEY": world.key,
                 "DRIVEWAKE_DATA_KEYRING": world.keyring,
+                "DRIVEWAKE_BLOBS_URL": f"file://{tmp_path}/blobs",
             },
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -169,19 +177,23 @@ def found_in(data: bytes, *texts: str) -> list[str]:
 
 
 async def test_erased_connection_is_nowhere_and_the_rest_is_as_it_was(
-    world: "World", erase: Erase, postgres_server: PostgresServer
+    world: "World", erase: Erase, postgres_server: PostgresServer, blobs: ObjectBlobs
 ) -> None:
     """Files, rows and streams hold nothing of it; others keep what they see; nothing comes back."""
     world.normalizer().start()
     await live(world)
+    for owner in ("acme/c1", "acme/c2", "acme/c10", "globex/c9"):
+        await blobs.put(f"{owner}/x", b"a payload")
     before = {event.id: event for event in await world.downstream()}
     assert found_in(await bodies(world, "DRIVE_EVENT"), *GONE) == list(GONE)
 
     code, output, said = await erase("--connection", "c1", "--yes", "--json")
     assert 0 == code, said
     counts = json.loads(output)["erased"]
-    assert (2, 1) == (counts["data_keys"] + 1, counts["files_told_anew"])
-    assert 1 == counts["dead_letters"]
+    assert (1, 1) == (counts["data_keys"], counts["files_told_anew"])
+    assert (1, 1) == (counts["dead_letters"], counts["blobs"])
+    kept_blobs = sorted([info.name async for info in blobs.list("")])
+    assert ["acme/c10/x", "acme/c2/x", "globex/c9/x"] == kept_blobs
 
     assert {"shared": STAYS, "own": "c2's own"} == await names(world)
     assert {"budget": OTHER} == await names(world, "globex")
@@ -278,7 +290,9 @@ class Mortal:
 
 
 @pytest.fixture
-async def at_work(world: "World", eraser: str) -> AsyncIterator[Callable[[int], Erasing]]:
+async def at_work(
+    world: "World", eraser: str, blobs: ObjectBlobs
+) -> AsyncIterator[Callable[[int], Erasing]]:
     """Make an erasing that dies at its n-th call."""
     async with PostgresStore.open(eraser) as plain, ErasureDesk.open(eraser) as desk:
         sealed = SealedStore(plain, plain.data_keys(Keyring.parse(SecretStr(world.keyring))))
@@ -289,10 +303,12 @@ async def at_work(world: "World", eraser: str) -> AsyncIterator[Callable[[int], 
             store: Any = Mortal(sealed, left)
             bus: Any = Mortal(world.bus, left)
             eraser: Any = Mortal(NatsEraser(world.bus), left)
+            mortal_blobs: Any = Mortal(blobs, left)
             restating = Restating(store, mortal_desk, world.key.encode())
-            return Erasing(
-                mortal_desk, store, bus, eraser, restating, lanes=1, wait_s=60, tell=lambda _: None
+            places = Places(
+                desk=mortal_desk, store=store, bus=bus, eraser=eraser, blobs=mortal_blobs
             )
+            return Erasing(places, restating, lanes=1, wait_s=60, tell=lambda _: None)
 
         yield make
 

@@ -11,6 +11,7 @@ from rich_click import rich_click as look
 
 from drivewake.cli.audit import audit
 from drivewake.cli.auth import auth
+from drivewake.cli.blobs import blobs
 from drivewake.cli.channels import channels
 from drivewake.cli.connections import connections
 from drivewake.cli.dead import dead
@@ -25,6 +26,7 @@ GROUP: Final = "drivewake.cli"
 BUILT_IN: Final = {
     "audit": audit,
     "auth": auth,
+    "blobs": blobs,
     "channels": channels,
     "connections": connections,
     "dead": dead,

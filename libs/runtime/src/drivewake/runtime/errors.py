@@ -9,6 +9,11 @@
     │   ├── StreamFullError         the stream is at its cap and refuses new messages
     │   ├── TooLargeError           the message is over the broker's limit
     │   └── BusPermissionError      this user may not do that
+    ├── BlobError
+    │   ├── BlobUnavailableError    the place for blobs is away or refuses; retry later
+    │   ├── BlobMissingError        there is no such blob
+    │   ├── BlobTooLargeError       it is larger than anybody fetches
+    │   └── BlobCorruptError        it is not what was kept
     ├── SecretError
     │   ├── UnknownKeyError     sealed under a key that the keyring does not hold
     │   └── TamperedError       the sealed bytes or what they are bound to were changed
@@ -55,6 +60,26 @@ class TooLargeError(BusError):
 
 class BusPermissionError(BusError):
     """This user may not do that on the broker."""
+
+
+class BlobError(DrivewakeError):
+    """The place for blobs refused or failed."""
+
+
+class BlobUnavailableError(BlobError):
+    """The place for blobs did not answer."""
+
+
+class BlobMissingError(BlobError):
+    """The payload is not there."""
+
+
+class BlobTooLargeError(BlobError):
+    """The payload is larger than the limit."""
+
+
+class BlobCorruptError(BlobError):
+    """The payload is not what was kept: its hash or its key does not fit."""
 
 
 class SecretError(DrivewakeError):

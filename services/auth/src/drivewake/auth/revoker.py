@@ -10,15 +10,7 @@ from typing import Final, Protocol
 from drivewake.auth.domain import Connection, RevokeFinished, RevokePostponed, decide, given_up
 from drivewake.auth.errors import GoogleUnavailableError, StoreUnavailableError
 from drivewake.auth.keyring import Keyring, Place
-from drivewake.auth.ports import (
-    By,
-    Connections,
-    Delegation,
-    Google,
-    Grants,
-    Housekeeping,
-    Revocations,
-)
+from drivewake.auth.ports import By, Connections, Google, Grants, Housekeeping, Revocations
 from drivewake.auth.tokens import ALARMS
 from drivewake.runtime.clock import Clock
 from drivewake.runtime.errors import SecretError
@@ -103,8 +95,7 @@ class Revoker:
     async def _told(self, connection: Connection) -> str:
         """Tell Google, where there is something to tell; return what is remarkable about it."""
         grant = await self._store.grant(connection.id)
-        if grant is None or isinstance(grant, Delegation):
-            # Of a delegation Google knows no grant: an administrator ends it for all.
+        if grant is None:
             return ""
         if await self._store.shares_principal(connection.id):
             return "another connection of the same account lives on: Google was not told"

@@ -25,10 +25,9 @@ from drivewake.auth.errors import (
 )
 from drivewake.auth.keyring import Keyring, Place
 from drivewake.auth.patience import Key, Patience
-from drivewake.auth.ports import By, Connections, Delegation, Google, Grant, Grants, Tokens
+from drivewake.auth.ports import By, Connections, Google, Grant, Grants, Tokens
 from drivewake.auth.refusals import Code, RefusedError, refused
 from drivewake.auth.risc import marks_of
-from drivewake.auth.service_accounts import key_of
 from drivewake.auth.token_cache import BadKeyError, CachedToken, TokenCache
 from drivewake.contracts.ids import new_id
 from drivewake.contracts.rpc import TokenRequest
@@ -214,7 +213,8 @@ class TokenService:
     async def _asked(self, known: Connection, grant: Grant, by: By) -> Tokens | None:
         """Ask Google; a refusal changes the connection. None if the grant was not current."""
         try:
-            tokens = await self._had(grant)
+            place = Place(grant.tenant, grant.connection, "refresh_token")
+            tokens = await self._google.refresh(self._keyring.open(grant.sealed, place))
         except SecretError as error:
             ALARMS.add()
             _log.error(
@@ -236,19 +236,6 @@ class TokenService:
             raise self._failed(known, error, by) from None
         REFRESHES.add(outcome="ok")
         return tokens
-
-    async def _had(self, grant: Grant) -> Tokens:
-        """Ask Google by the refresh token, or as the service account; SecretError, GoogleError."""
-        if not isinstance(grant, Delegation):
-            place = Place(grant.tenant, grant.connection, "refresh_token")
-            return await self._google.refresh(self._keyring.open(grant.sealed, place))
-        place = Place(grant.tenant, grant.account, "service_account")
-        key = key_of(
-            msgspec.json.decode(self._keyring.open(grant.sealed, place).get_secret_value())
-        )
-        whom = Place(grant.tenant, grant.connection, "account")
-        subject = self._keyring.open(grant.subject, whom)
-        return await self._google.delegated(key, subject, sorted(self._required))
 
     async def _concluded(
         self, known: Connection, grant: Grant, fact: Fact, code: Code, by: By
@@ -293,8 +280,7 @@ class TokenService:
         Returns the id of the grant after that: another token is another grant, so that a
         refusal of the old one which is still under way concludes nothing.
         """
-        is_fine = tokens.refresh_token is None and self._keyring.is_current(grant.sealed)
-        if is_fine or isinstance(grant, Delegation):
+        if tokens.refresh_token is None and self._keyring.is_current(grant.sealed):
             return grant.id
         place = Place(grant.tenant, grant.connection, "refresh_token")
         if tokens.refresh_token is None:

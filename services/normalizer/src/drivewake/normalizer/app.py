@@ -29,6 +29,7 @@ from drivewake.normalizer.settings import Settings
 from drivewake.normalizer.sweeping import Sweeper
 from drivewake.normalizer.trimming import KeepRoom
 from drivewake.runtime import telemetry
+from drivewake.runtime.blobs import ObjectBlobs
 from drivewake.runtime.bus import Bus
 from drivewake.runtime.clock import SystemClock
 from drivewake.runtime.dead import BusGraveyard
@@ -37,6 +38,7 @@ from drivewake.runtime.http import HttpServer, application
 from drivewake.runtime.lifecycle import Service, Stop
 from drivewake.runtime.logging import configure, get_logger
 from drivewake.runtime.nats import connect
+from drivewake.runtime.payloads import Payloads
 
 STORE_PATIENCE_S: Final = 60.0
 STORE_RETRY_S: Final = 0.5
@@ -125,6 +127,7 @@ def assemble(
         Burial(BusGraveyard(bus), DeadBound(settings.dead_rule()), clock),
         bus,
         clock,
+        Payloads(ObjectBlobs.open(settings.blobs_url), clock) if settings.blobs_url else None,
     )
     consumers = {CONNECTIONS: subjects.NORMALIZER_CONNECTIONS} | dict(
         enumerate(subjects.NORMALIZER_RAW)

@@ -5,7 +5,7 @@
 3. Heads go; what others still see is told anew. `connection.erased` or `tenant.erased` is appended.
 4. What waits for a service goes: raws, signals, schedules, requests, records.
 5. When the relay has published the event of step 3 all that it opened before is in DRIVE_EVENT:
-   the messages there are overwritten, and the dead letters too.
+   the messages there are overwritten, and the dead letters too. Blobs are removed.
 6. Read models notice the event and build themselves anew; their old files are removed.
 """
 
@@ -27,6 +27,7 @@ from drivewake.eventstore.erasing import Erasure, ErasureDesk
 from drivewake.eventstore.store import Batch, EventStore, NewEvent, lane_of
 from drivewake.normalizer.decisions import sighting_kind
 from drivewake.normalizer.restating import Restating
+from drivewake.runtime.blobs import Blobs
 from drivewake.runtime.bus import Bus, Eraser
 from drivewake.runtime.errors import DrivewakeError
 
@@ -52,25 +53,27 @@ class _Said(msgspec.Struct):
 _said = msgspec.json.Decoder(_Said)
 
 
+class Places(msgspec.Struct, frozen=True, kw_only=True):
+    """Where anything may be that is to be erased; `store` is the one that seals."""
+
+    desk: ErasureDesk
+    store: EventStore
+    bus: Bus
+    eraser: Eraser
+    blobs: Blobs | None
+
+
 class Erasing:
     """Carries out erasures. Raises UnfinishedError, and errors of the store and the bus."""
 
     def __init__(
-        self,
-        desk: ErasureDesk,
-        store: EventStore,
-        bus: Bus,
-        eraser: Eraser,
-        restating: Restating,
-        *,
-        lanes: int,
-        wait_s: float,
-        tell: Tell,
+        self, places: Places, restating: Restating, *, lanes: int, wait_s: float, tell: Tell
     ) -> None:
-        self._desk = desk
-        self._store = store
-        self._bus = bus
-        self._eraser = eraser
+        self._desk = places.desk
+        self._store = places.store
+        self._bus = places.bus
+        self._eraser = places.eraser
+        self._blobs = places.blobs
         self._restating = restating
         self._lanes = lanes
         self._wait_s = wait_s
@@ -89,6 +92,7 @@ class Erasing:
         await self._until(lambda: self._published(event), "the relay has published up to here")
         counts["events_downstream"] = await self._purge_events(erasure)
         counts["dead_letters"] = await self._purge_dead(erasure)
+        counts["blobs"] = await self._purge_blobs(erasure)
         await self._projections(erasure)
         await self._desk.finish(erasure, counts)
         return counts
@@ -227,7 +231,19 @@ class Erasing:
         if chosen:
             yield chosen
 
-    # -- Read models --
+    # -- Blobs and read models --
+
+    async def _purge_blobs(self, erasure: Erasure) -> int:
+        """Remove the payloads that were too large for a message."""
+        if self._blobs is None:
+            return 0
+        prefix = f"{erasure.tenant}/{erasure.connection}".removesuffix("/")
+        names = [info.name async for info in self._blobs.list(prefix)]
+        for start in range(0, len(names), AT_ONCE):
+            chunk = names[start : start + AT_ONCE]
+            await asyncio.gather(*(self._blobs.delete(name) for name in chunk))
+            self._tell(f"{start + len(chunk)} blobs removed")
+        return len(names)
 
     async def _projections(self, erasure: Erasure) -> None:
         """Wait until every read model has been built anew, past the announcing event."""

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from drivewake.contracts import subjects
+from drivewake.contracts.claims import is_claim
+from drivewake.contracts.envelope import InvalidMessageError
 from drivewake.normalizer import metrics
 from drivewake.normalizer.burial import Burial, Corpse
 from drivewake.normalizer.committing import Committer
@@ -27,6 +29,8 @@ from drivewake.normalizer.items import (
 from drivewake.normalizer.sweeping import Sweeper, leaves_drive
 from drivewake.runtime.bus import Acknowledger, Delivery
 from drivewake.runtime.clock import Clock
+from drivewake.runtime.errors import BlobCorruptError, BlobMissingError, BlobTooLargeError
+from drivewake.runtime.payloads import Payloads
 
 CONNECTIONS: int = -1
 """Stands for DRIVE_CONNECTION where a partition of DRIVE_RAW is asked for."""
@@ -42,8 +46,9 @@ class Taken(msgspec.Struct, frozen=True):
 class BatchHandler:
     """Makes the effect of messages durable and acknowledges them.
 
-    `handle` raises StoreError, BusError or ContendedError when it could not: whatever is not
-    acknowledged then comes again, and is recognised. TooManyDeadError means stop.
+    `handle` raises StoreError, BusError, BlobUnavailableError or ContendedError when it could
+    not: whatever is not acknowledged then comes again, and is recognised. TooManyDeadError means
+    stop.
     """
 
     def __init__(
@@ -53,12 +58,14 @@ class BatchHandler:
         burial: Burial,
         acknowledger: Acknowledger,
         clock: Clock,
+        payloads: Payloads | None = None,
     ) -> None:
         self._committer = committer
         self._sweeper = sweeper
         self._burial = burial
         self._acknowledger = acknowledger
         self._clock = clock
+        self._payloads = payloads
 
     async def handle(self, batch: Sequence[Taken]) -> float:
         """Handle messages, in order within each partition; return how long it took, seconds."""
@@ -84,7 +91,10 @@ class BatchHandler:
                 if taken.partition == CONNECTIONS:
                     queue.append(decode_connection(taken.delivery))
                 else:
-                    queue.append(decode_raw(taken.delivery, taken.partition, now))
+                    body = None
+                    if is_claim(taken.delivery.data):
+                        body = await self._redeemed(taken.delivery)
+                    queue.append(decode_raw(taken.delivery, taken.partition, now, body))
             except UndecidedError as error:
                 corpse = _corpse(taken, error)
                 queue.append(error.glimpse)
@@ -96,6 +106,22 @@ class BatchHandler:
         if lost:
             await self._acknowledger.acknowledge(lost)
         return queues
+
+    async def _redeemed(self, delivery: Delivery) -> bytes:
+        """Fetch what a claim stands for; UndecidableError if it is not there as it was kept."""
+        if self._payloads is None:
+            raise UndecidableError(
+                "a claim of a large payload, and no place for blobs: set DRIVEWAKE_BLOBS_URL"
+            )
+        try:
+            return await self._payloads.redeem(delivery.data)
+        except (
+            InvalidMessageError,
+            BlobMissingError,
+            BlobTooLargeError,
+            BlobCorruptError,
+        ) as error:
+            raise UndecidableError(str(error)) from error
 
     async def _settle_plain(self, queues: dict[int, deque[Item]]) -> None:
         """Settle what stands before the next special item of each partition, in one append."""

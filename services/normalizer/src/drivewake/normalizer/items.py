@@ -107,10 +107,15 @@ def _sound(token: str) -> str:
     return checked(token)
 
 
-def decode_raw(delivery: Delivery, partition: int, now: dt.datetime) -> Item:
-    """Return what a raw says; raise UndecidableError with the reason if nothing can be told."""
+def decode_raw(
+    delivery: Delivery, partition: int, now: dt.datetime, body: bytes | None = None
+) -> Item:
+    """Return what a raw says; raise UndecidableError with the reason if nothing can be told.
+
+    `body` is what a claim in the delivery stands for.
+    """
     try:
-        envelope = RAWS.decode(delivery.data)
+        envelope = RAWS.decode(delivery.data if body is None else body)
         log, at = envelope.data.log, envelope.data.observed_at
         origin = _origin(delivery, envelope, log, at, partition)
     except (InvalidMessageError, InvalidIdError) as error:

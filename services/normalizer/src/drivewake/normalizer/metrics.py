@@ -29,7 +29,9 @@ LAG: Final = Histogram(
 RETRIES: Final = Counter(
     "normalizer_retries",
     meaning="Batches decided again or given back, by reason.",
-    labels={"reason": ("head_moved", "store_away", "bus_away", "contended", "poison")},
+    labels={
+        "reason": ("head_moved", "store_away", "bus_away", "blobs_away", "contended", "poison")
+    },
 )
 SWEPT: Final = Counter(
     "normalizer_swept", meaning="Files looked at to end the sightings of a log or connection."

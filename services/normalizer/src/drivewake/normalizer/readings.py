@@ -45,8 +45,7 @@ def read_drive(raw: Raw) -> Part:
     """Return a shared drive that was listed; raise InvalidResourceError."""
     drive = decode_drive(raw.body)
     _check(drive.id, raw)
-    at = microseconds(raw.observed_at)
-    return DrivePart(raw.item, DriveSeen(at=at, drive=drive, snapshot=raw.snapshot))
+    return DrivePart(raw.item, DriveSeen(at=microseconds(raw.observed_at), drive=drive))
 
 
 def read_activity(raw: Raw, tenant: str, connection: str) -> Part:

@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from drivewake.contracts.keys import MAX_SECRET_BYTES
 from drivewake.normalizer.limits import DeadRule
 from drivewake.normalizer.writer import Bounds
+from drivewake.runtime.blobs import checked_url
 from drivewake.runtime.errors import ConfigurationError
 from drivewake.runtime.keyring import Keyring
 from drivewake.runtime.settings import ServiceSettings
@@ -33,12 +34,14 @@ class Settings(MigrateSettings):
       bytes, several separated by commas, the current one first. Without it events are stored
       as they are, and cannot be erased.
     - `archive_folder`: where archived months are, so that rebuilds see them too.
+    - `blobs_url`: where payloads are that are too large for a message (see the poller's).
     - `relay`, `projections`: whether this process also hosts them.
     """
 
     nats_user: str = "normalizer"
     event_key: SecretStr = Field(description="16 to 64 random characters, never changed")
     data_keyring: SecretStr | None = None
+    blobs_url: str = ""
     batch_least: Annotated[int, Field(ge=1, le=5000)] = 50
     batch_most: Annotated[int, Field(ge=1, le=5000)] = 5000
     batch_most_bytes: Annotated[int, Field(ge=1 << 20, le=256 << 20)] = 16 << 20
@@ -58,6 +61,11 @@ class Settings(MigrateSettings):
         if not MIN_SECRET_BYTES <= size <= MAX_SECRET_BYTES:
             raise ValueError(f"must have {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes")
         return key
+
+    @field_validator("blobs_url")
+    @classmethod
+    def _is_a_place(cls, url: str) -> str:
+        return checked_url(url) if url else ""
 
     @field_validator("data_keyring")
     @classmethod

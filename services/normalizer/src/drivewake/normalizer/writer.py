@@ -17,7 +17,7 @@ from drivewake.normalizer.errors import ContendedError, TooManyDeadError
 from drivewake.normalizer.feeds import Feed
 from drivewake.normalizer.handlers import BatchHandler, Taken
 from drivewake.normalizer.limits import BatchSize
-from drivewake.runtime.errors import BusError
+from drivewake.runtime.errors import BlobUnavailableError, BusError
 from drivewake.runtime.lifecycle import Stop
 from drivewake.runtime.logging import get_logger
 
@@ -68,7 +68,7 @@ class Writer:
             try:
                 async with self._between:
                     taken = await self._turn()
-            except (StoreUnavailableError, BusError, ContendedError) as error:
+            except (StoreUnavailableError, BusError, BlobUnavailableError, ContendedError) as error:
                 self._give_back(error)
                 await retry.wait()
             except TooManyDeadError as error:
@@ -115,6 +115,8 @@ class Writer:
         reason = "bus_away" if isinstance(error, BusError) else "store_away"
         if isinstance(error, ContendedError):
             reason = "contended"
+        if isinstance(error, BlobUnavailableError):
+            reason = "blobs_away"
         metrics.RETRIES.add(reason=reason)
         _log.warning(f"a batch is given back: {error}", action="batch_retry", reason=reason)
         self._size.failed()

@@ -15,7 +15,13 @@ from drivewake.poller.connections import Connections
 from drivewake.poller.control import Control
 from drivewake.poller.handlers import SignalHandler
 from drivewake.poller.memberships import BusMemberships
-from drivewake.poller.outgoing import BusGraveyard, BusRaws, BusSignals
+from drivewake.poller.outgoing import (
+    MAX_CLAIMED_BYTES,
+    SOURCE,
+    BusGraveyard,
+    BusRaws,
+    BusSignals,
+)
 from drivewake.poller.polling import Polling
 from drivewake.poller.ports import Outside
 from drivewake.poller.reconciler import Reconciler
@@ -23,13 +29,15 @@ from drivewake.poller.settings import PollerSettings
 from drivewake.poller.sources import ActivitySource, ChangesSource, Enrichment, Memory
 from drivewake.poller.status import Status
 from drivewake.runtime import telemetry
+from drivewake.runtime.blobs import ObjectBlobs
 from drivewake.runtime.bus import Bus
-from drivewake.runtime.clock import SystemClock
+from drivewake.runtime.clock import Clock, SystemClock
 from drivewake.runtime.errors import BusUnavailableError
 from drivewake.runtime.http import HttpServer, application
 from drivewake.runtime.lifecycle import Service, Stop
 from drivewake.runtime.logging import configure, get_logger
 from drivewake.runtime.nats import connect
+from drivewake.runtime.payloads import ClaimingPublisher, Payloads
 
 NAME = "poller"
 STATUS_CONCURRENCY = 4
@@ -72,6 +80,15 @@ def google(settings: PollerSettings) -> DriveClient:
     )
 
 
+def raws(bus: Bus, settings: PollerSettings, clock: Clock) -> BusRaws:
+    """Return the way into DRIVE_RAW: past a place for blobs, if there is one."""
+    graveyard = BusGraveyard(bus)
+    if not settings.blobs_url:
+        return BusRaws(bus, graveyard)
+    payloads = Payloads(ObjectBlobs.open(settings.blobs_url), clock, source=SOURCE)
+    return BusRaws(ClaimingPublisher(bus, payloads), graveyard, MAX_CLAIMED_BYTES)
+
+
 async def assemble(
     service: Service, bus: Bus, drive: DriveClient, settings: PollerSettings
 ) -> BusLogs:
@@ -83,7 +100,7 @@ async def assemble(
     graveyard = BusGraveyard(bus)
     outside = Outside(
         logs=logs,
-        raws=BusRaws(bus, graveyard),
+        raws=raws(bus, settings, clock),
         signals=BusSignals(bus, bus, clock),
         channels=channels,
         clock=clock,

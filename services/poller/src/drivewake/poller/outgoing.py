@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from drivewake.contracts import subjects
+from drivewake.contracts.claims import MAX_PAYLOAD_BYTES
 from drivewake.contracts.dead import DeadLetter, encode_dead
 from drivewake.contracts.envelope import HEADERS, Envelope
 from drivewake.contracts.ids import PARTITIONS, new_id, partition_of
@@ -28,6 +29,8 @@ MAX_BATCH: Final = 1000
 MAX_BATCH_BYTES: Final = 8 << 20
 MAX_RAW_BYTES: Final = 512 << 10
 """A raw above this cannot be published; the broker's limit is 1 MiB with headers."""
+MAX_CLAIMED_BYTES: Final = MAX_PAYLOAD_BYTES - (64 << 10)
+"""A raw above this cannot be kept as a blob: the limit less room for its envelope."""
 
 _log = get_logger(__name__)
 _encoder = msgspec.json.Encoder()
@@ -36,9 +39,12 @@ _encoder = msgspec.json.Encoder()
 class BusRaws:
     """Raws into DRIVE_RAW: as many as fit go as one atomic batch, in order."""
 
-    def __init__(self, publisher: Publisher, graveyard: Graveyard) -> None:
+    def __init__(
+        self, publisher: Publisher, graveyard: Graveyard, most_bytes: int = MAX_RAW_BYTES
+    ) -> None:
         self._publisher = publisher
         self._graveyard = graveyard
+        self._most_bytes = most_bytes
 
     async def publish(self, record: LogRecord, step: Step, at: dt.datetime) -> int:
         """Publish a step's facts and items; what cannot be routed or is too large is a letter."""
@@ -80,7 +86,7 @@ class BusRaws:
         for fact in step.before:
             yield None, encode(_fact(record, fact, at))
         for page in step.pages:
-            for raw in _items(record, page):
+            for raw in _items(record, page, self._most_bytes):
                 yield partition_of(record.tenant, raw.item), encode(raw)
         for fact in step.after:
             yield None, encode(_fact(record, fact, at))
@@ -88,7 +94,7 @@ class BusRaws:
     async def _bury(self, record: LogRecord, step: Step, at: dt.datetime) -> None:
         """Write a letter for each item that DRIVE_RAW cannot take: never in silence."""
         for page, seen in ((one, seen) for one in step.pages for seen in one.items):
-            reason = unroutable(seen.id, seen.body)
+            reason = unroutable(seen.id, seen.body, self._most_bytes)
             if not reason:
                 continue
             _log.error("an item went to the dead letters", action="dead", reason=reason)
@@ -120,9 +126,9 @@ def _fact(record: LogRecord, fact: LogFact, at: dt.datetime) -> Raw:
     )
 
 
-def _items(record: LogRecord, page: Page) -> Iterable[Raw]:
+def _items(record: LogRecord, page: Page, most_bytes: int) -> Iterable[Raw]:
     for seen in page.items:
-        if not unroutable(seen.id, seen.body):
+        if not unroutable(seen.id, seen.body, most_bytes):
             yield Raw(
                 source=page.source,
                 log=record.log,
@@ -137,14 +143,12 @@ def _items(record: LogRecord, page: Page) -> Iterable[Raw]:
             )
 
 
-def unroutable(item: str, body: msgspec.Raw) -> str:
+def unroutable(item: str, body: msgspec.Raw, most_bytes: int) -> str:
     """Say why an item cannot become a raw, "" if it can."""
     if not item:
         return "the item has no id"
     size = memoryview(body).nbytes
-    return (
-        f"the item has {size} bytes, the limit is {MAX_RAW_BYTES}" if size > MAX_RAW_BYTES else ""
-    )
+    return f"the item has {size} bytes, the limit is {most_bytes}" if size > most_bytes else ""
 
 
 def batches(messages: Sequence[Message]) -> Iterable[Sequence[Message]]:

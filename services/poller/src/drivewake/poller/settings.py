@@ -13,6 +13,7 @@ from drivewake.poller.handlers import Bounds
 from drivewake.poller.reconciler import Pace
 from drivewake.poller.rhythm import Rhythm
 from drivewake.poller.windows import Windows
+from drivewake.runtime.blobs import checked_url
 from drivewake.runtime.settings import ServiceSettings
 
 
@@ -21,6 +22,9 @@ class PollerSettings(ServiceSettings):
 
     - `instance`: a name that no other living poller has, kept over restarts (the pod of a
       StatefulSet, say): what a crash left is then taken up at once, not after the lease.
+    - `blobs_url`: where messages over 256 KiB are kept, as `s3://bucket/prefix`, `gs://…`, `az://…`
+      or `file:///folder`; the same as the normalizer's. Credentials come from the environment
+      (AWS_…). Without one, items over 512 KiB become dead letters.
     - `interval_…`, `push_interval_…`: bounds of the timer without and with a push channel.
     - `spacing_s`: least time between two polls of one log, however many pushes come.
     - `google_…`: the quota of the project; replicas share it among them. `day_units` is where
@@ -32,6 +36,7 @@ class PollerSettings(ServiceSettings):
     """
 
     nats_user: str = "poller"
+    blobs_url: str = ""
     instance: str = Field(default="", pattern=r"^[A-Za-z0-9_-]{0,64}$")
     google_api_url: str = "https://www.googleapis.com"
     google_debug: bool = False
@@ -64,6 +69,11 @@ class PollerSettings(ServiceSettings):
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
             raise ValueError("must be http(s)://HOST[:PORT]")
         return value.rstrip("/")
+
+    @field_validator("blobs_url")
+    @classmethod
+    def _is_a_place(cls, url: str) -> str:
+        return checked_url(url) if url else ""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

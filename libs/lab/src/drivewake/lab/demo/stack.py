@@ -56,6 +56,7 @@ class Stack:
         self.directory = self._scratch.path
         self.secrets = self.directory / "secrets"
         self.logs = self.directory / "logs"
+        self._blobs_url = (self.directory / "blobs").as_uri()
         self.users: NatsUsers = make_users(self.secrets / "nats")
         self.nats = NatsServer(self.directory / "nats", config=self.users.config)
         self.postgres = PostgresServer(self.directory / "postgres")
@@ -230,6 +231,7 @@ class Stack:
         return {
             "DRIVEWAKE_GOOGLE_API_URL": self.url("google"),
             "DRIVEWAKE_INSTANCE": "demo",
+            "DRIVEWAKE_BLOBS_URL": self._blobs_url,
             **{name: str(value) for name, value in POLLING.items()},
         }
 
@@ -239,6 +241,7 @@ class Stack:
         return {
             **self._postgres("normalizer"),
             "DRIVEWAKE_DATA_KEYRING_FILE": self._secret("data-keyring", ring),
+            "DRIVEWAKE_BLOBS_URL": self._blobs_url,
             "DRIVEWAKE_EVENT_KEY_FILE": self._secret("event-key", key),
         }
 

@@ -15,12 +15,13 @@ from drivewake.eventstore.erasing import ErasureDesk
 from drivewake.eventstore.errors import StoreError
 from drivewake.eventstore.postgres import PostgresStore
 from drivewake.eventstore.sealing import SealedStore
-from drivewake.normalizer.erasing import Erasing, UnfinishedError
+from drivewake.normalizer.erasing import Erasing, Places, UnfinishedError
 from drivewake.normalizer.erasures import unerased
 from drivewake.normalizer.errors import ContendedError
 from drivewake.normalizer.restating import Restating
 from drivewake.normalizer.settings import Settings
-from drivewake.runtime.errors import ConfigurationError
+from drivewake.runtime.blobs import ObjectBlobs
+from drivewake.runtime.errors import BlobError, ConfigurationError
 from drivewake.runtime.nats import NatsBus
 from drivewake.runtime.nats_erase import NatsEraser
 from drivewake.runtime.settings import load
@@ -94,7 +95,7 @@ def erase(replay: bool, **options: object) -> None:
         try:
             async with _opened(told) as (bus, store, desk):
                 await (_replay if replay else _erase)(wanted, told, bus, store, desk)
-        except (StoreError, UnfinishedError, ContendedError) as error:
+        except (StoreError, BlobError, UnfinishedError, ContendedError) as error:
             raise Failure(f"not finished: {error}; run the command again") from None
 
     run(work)
@@ -167,10 +168,13 @@ async def _carry_out(
     assert keyring is not None  # noqa: S101 - asked for at the start
     sealed = SealedStore(store, store.data_keys(keyring))
     erasing = Erasing(
-        desk,
-        sealed,
-        bus,
-        NatsEraser(bus),
+        Places(
+            desk=desk,
+            store=sealed,
+            bus=bus,
+            eraser=NatsEraser(bus),
+            blobs=ObjectBlobs.open(told.blobs_url) if told.blobs_url else None,
+        ),
         Restating(sealed, desk, told.secret(), lanes=told.lanes),
         lanes=told.lanes,
         wait_s=wanted.wait_s,
