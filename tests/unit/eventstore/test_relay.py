@@ -230,6 +230,29 @@ async def test_racing_relays_are_fenced_by_the_stream(
     assert await ids_in(store) == ids
 
 
+class OvertakenBus(MemoryBus):
+    """A bus on which a batch of another relay arrives while the stream's end is being read."""
+
+    other: Sequence[Message] = ()
+
+    async def last_sequence(self, stream: str) -> int:
+        """Tell the sequence of before the batch."""
+        found = await super().last_sequence(stream)
+        other, self.other = self.other, ()
+        if other:
+            await self.publish_batch(other)
+        return found
+
+
+async def test_end_of_the_stream_is_read_as_of_one_instant() -> None:
+    """A batch that comes between two looks at the end makes no later batch fit too early."""
+    store, bus = MemoryStore(), OvertakenBus()
+    await store.append(Batch(events=[an_event() for _ in range(30)]))
+    bus.other = [message(event) for event in await store.read(0, 0, module.BATCH_EVENTS)]
+    ids = await relayed(store, bus, [quick(store, bus)])
+    assert await ids_in(store) == ids
+
+
 async def test_new_relay_goes_on_where_the_stream_ends() -> None:
     """The place of a relay that died is read from the stream, not from its memory."""
     store, bus = MemoryStore(), await a_bus()

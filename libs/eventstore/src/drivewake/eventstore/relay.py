@@ -6,14 +6,19 @@ relay that was paused, or a second one, is refused by the broker, and whoever wa
 the stream's end again and goes on from there. A stored checkpoint serves only when the stream
 is empty, because all in it grew old.
 
+A few batches are under way at once: while the broker writes one, the next is put together. Each
+expects the sequence that the one before it will end at. A lane is dense and only relays write to
+the stream, so whatever stands at that sequence is the event that was meant to stand there.
+
 Nothing is dropped: without a broker, or with a full stream, the relay waits and tries again.
 """
 
 import asyncio
 import functools
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -29,7 +34,7 @@ from drivewake.eventstore.errors import (
 from drivewake.eventstore.follower import POLL_S
 from drivewake.eventstore.store import Coordination, EventReader, Lease, StoredEvent
 from drivewake.eventstore.waiting import FIRST_RETRY_S, Retry, unless_stopped
-from drivewake.runtime.bus import Doorbell, Message, Publisher, StreamReader
+from drivewake.runtime.bus import Doorbell, Message, PublishAck, Publisher, StreamReader
 from drivewake.runtime.clock import Clock, SystemClock
 from drivewake.runtime.errors import BusUnavailableError, ConflictError, StreamFullError
 from drivewake.runtime.lifecycle import Stop
@@ -39,6 +44,8 @@ NAME: Final = "relay"
 BATCH_EVENTS: Final = 1_000
 """As many as one atomic batch takes."""
 BATCH_BYTES: Final = 8 << 20
+IN_FLIGHT: Final = 3
+"""Batches under way: one is written, one is on its way, one is put together."""
 SAVE_S: Final = 1.0
 
 _log = get_logger(__name__)
@@ -57,6 +64,14 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
     position: int
     sequence: int
+
+
+class _Flight(NamedTuple):
+    """A batch under way, and where the stream stands before it."""
+
+    events: Sequence[StoredEvent]
+    before: Place
+    publishing: asyncio.Task[PublishAck]
 
 
 class Relay:
@@ -81,6 +96,9 @@ class Relay:
         self._saved_s = 0.0
         self._saved_position = -1
         self._ahead: tuple[int, asyncio.Task[Sequence[StoredEvent]]] | None = None
+        self._flying: deque[_Flight] = deque()
+        self._proven = False
+        """Whether a batch has landed since the stream's end was read: the next need not wait."""
 
     async def run(self, stop: Stop) -> None:
         """Relay until the stop.
@@ -102,6 +120,7 @@ class Relay:
                 await retry.wait()
             finally:
                 self._forget_ahead()
+                await self._dismiss()
 
     async def _work(self, lease: Lease, stop: Stop, retry: Retry) -> None:
         """Relay while the lease holds and nothing but the bus is in trouble."""
@@ -125,16 +144,21 @@ class Relay:
                 retry.reset()
 
     async def _resume(self) -> Place:
-        """Read where the stream ends.
+        """Read where the stream ends, when nothing of ours is under way.
 
-        Its sequence first: what comes between is then a conflict and not a repetition.
+        Position and sequence must be of one instant: batches that fly behind each other count
+        on both to rise together. A last message that is younger than the sequence asked for
+        first tells its own; else nothing came between, and newer ones may have been deleted.
         """
+        await self._dismiss()
+        self._proven = False
         sequence = await self._bus.last_sequence(subjects.EVENT.name)
         last = await self._bus.last(subjects.EVENT.name)
         if last is None:
             position = await self._store.checkpoint(NAME, self._lane)
         else:
             position = position_of(last.headers.get(POSITION_HEADER, ""), self._lane)
+            sequence = max(sequence, last.sequence)
         head = await self._store.last_position(self._lane)
         if head < position:
             raise StoreBehindError(
@@ -145,45 +169,77 @@ class Relay:
         return Place(position=position, sequence=sequence)
 
     async def _step(self, place: Place) -> Place:
-        """Publish the next batch, or wait for news; return the new place."""
+        """Send the next events on their way, or wait for news.
+
+        `place` is where the stream stands when all that flies has landed; return the new one.
+        """
         events = await self._next(place.position)
         if not events:
+            if self._flying:
+                return await self._land() or place
             metrics.RELAY_LAG.set(0)
             await self._save(place.position)
             await self._bus.wait(subjects.DOORBELL, POLL_S)
             return place
         if len(events) == BATCH_EVENTS:
             self._read_ahead(events[-1].position)
-            metrics.RELAY_LAG.set(await self._store.last_position(self._lane) - place.position)
         for chunk in chunks(events):
-            place = await self._publish(chunk, place)
-        if self._clock.monotonic_s() - self._saved_s >= SAVE_S:
-            await self._save(place.position)
+            allowed = IN_FLIGHT if self._proven else 1
+            if len(self._flying) >= allowed and (elsewhere := await self._land()):
+                return elsewhere
+            place = self._launch(chunk, place)
         return place
 
-    async def _publish(self, events: Sequence[StoredEvent], place: Place) -> Place:
-        messages = [message(event) for event in events]
+    def _launch(self, events: Sequence[StoredEvent], before: Place) -> Place:
+        """Send a batch on its way; return where the stream stands when it has landed."""
+        batch = [message(event) for event in events]
+        publishing = self._bus.publish_batch(batch, expected_last=before.sequence)
+        self._flying.append(_Flight(events, before, asyncio.ensure_future(publishing)))
+        return Place(position=events[-1].position, sequence=before.sequence + len(events))
+
+    async def _land(self) -> Place | None:
+        """Wait for the oldest batch under way.
+
+        Returns None if all goes as planned; else nothing is under way any more, and the place
+        returned is where to go on.
+        """
+        events, before, publishing = self._flying.popleft()
         try:
-            ack = await self._bus.publish_batch(messages, expected_last=place.sequence)
+            await publishing
         except ConflictError:
-            if await self._resume() != place:
+            if await self._resume() != before:
                 raise
             # The stream has not moved: it is the ids that it knows, of messages that are no
             # longer there. One by one, it takes what it does not know and skips the rest.
-            return await self._publish_singly(messages, events, place)
+            place = await self._publish_singly(events, before)
+            await self._save(place.position)  # an empty stream would not tell it
+            return place
+        finally:
+            publishing.cancel()
+        self._proven = True
         metrics.RELAYED.add(len(events))
-        return Place(position=events[-1].position, sequence=ack.sequence)
+        if self._clock.monotonic_s() - self._saved_s >= SAVE_S:
+            position = events[-1].position
+            await self._save(position)
+            metrics.RELAY_LAG.set(await self._store.last_position(self._lane) - position)
+        return None
 
-    async def _publish_singly(
-        self, messages: Sequence[Message], events: Sequence[StoredEvent], place: Place
-    ) -> Place:
+    async def _publish_singly(self, events: Sequence[StoredEvent], place: Place) -> Place:
         sequence = place.sequence
-        for one in messages:
-            ack = await self._bus.publish(one, expected_last=sequence)
+        for event in events:
+            ack = await self._bus.publish(message(event), expected_last=sequence)
             if not ack.duplicate:
                 sequence = ack.sequence
                 metrics.RELAYED.add()
         return Place(position=events[-1].position, sequence=sequence)
+
+    async def _dismiss(self) -> None:
+        """Give up what is under way; it may arrive all the same, as the stream will tell."""
+        given_up = [flight.publishing for flight in self._flying]
+        self._flying.clear()
+        for publishing in given_up:
+            publishing.cancel()
+        await asyncio.gather(*given_up, return_exceptions=True)
 
     async def _save(self, position: int) -> None:
         if position != self._saved_position:
