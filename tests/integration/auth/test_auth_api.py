@@ -19,6 +19,9 @@ PATHS = [
     ("POST", "/v1/connections/x/reauthorize"),
     ("POST", "/v1/connections/x/revoke"),
     ("PUT", "/v1/connections/x/watched-folders"),
+    ("GET", "/v1/service-accounts"),
+    ("POST", "/v1/service-accounts"),
+    ("POST", "/v1/service-accounts/x/connections"),
     ("GET", "/v1/audit"),
     ("GET", "/v1/keys"),
     ("POST", "/v1/keys/rotate"),
@@ -34,7 +37,7 @@ def test_every_operators_path_is_documented_as_needing_a_token() -> None:
     """The document names the bearer token wherever it is asked for."""
     paths = json.loads(openapi_document())["paths"]
     secured = {
-        (method.upper(), path.replace("{connection}", "x"))
+        (method.upper(), path.replace("{connection}", "x").replace("{account}", "x"))
         for path, operations in paths.items()
         for method, operation in operations.items()
         if operation.get("security")

@@ -264,6 +264,14 @@ def test_removed_before_it_was_ever_seen_is_told_whole_when_it_arrives_late() ->
     assert [] == told(gone(20), seen(1, 10), head=head)[0]
 
 
+def test_what_left_the_trash_before_it_was_lost_from_sight_stays_removed() -> None:
+    """A late look tells the trash, and the removal again: nobody can see the file."""
+    _, head = told(seen(3, 10, trashed=True), gone(30))
+    events, head = told(seen(4, 20), head=head)
+    assert ["file.restored", "file.removed"] == types(events)
+    assert (False, True) == (known(head).trashed, known(head).removed)
+
+
 def test_late_look_does_not_revive_a_sighting() -> None:
     """What was seen before the sighting ended updates the file, which stays removed."""
     _, head = told(seen(1, 10), gone(30))

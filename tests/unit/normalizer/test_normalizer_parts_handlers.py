@@ -7,7 +7,7 @@ import pytest
 
 from drivewake.contracts import subjects
 from drivewake.contracts.ids import partition_of
-from drivewake.contracts.raw import Source
+from drivewake.contracts.raw import LogFact, Source
 from drivewake.eventstore.store import ANY, Batch, HeadWrite
 from drivewake.normalizer.domain.google_parts import Revision
 from drivewake.normalizer.domain.parts import RevisionPart, head_of
@@ -106,6 +106,61 @@ async def test_leaving_a_drive_ends_what_was_seen_of_it(harness: "Harness") -> N
         ("sighting.lost", "f1"),
         ("sighting.lost", "f2"),
     ] == sorted((event.type, event.subject) for event in told)
+
+
+def completed(at: float, snapshot: str, drives: int | None) -> LogFact:
+    """Return the fact that a snapshot, begun `at` seconds after the start, is complete."""
+    started_at = dt.datetime(2026, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=at)
+    return LogFact(
+        fact="snapshot_completed", started_at=started_at, snapshot=snapshot, drives=drives
+    )
+
+
+async def test_a_snapshot_that_lists_drives_ends_the_memberships_of_others(
+    harness: "Harness",
+) -> None:
+    """Who is not in it, nor seen since it began, has left, and its files go with it."""
+    for drive in ("d1", "d2", "d3"):
+        body = DRIVE | {"id": drive}
+        await harness.raw(1, drive, body, source="drive")
+        await harness.change(1, {"driveId": drive}, item=f"file-{drive}", log=f"log-{drive}")
+    await harness.raw(1, "d3", DRIVE | {"id": "d3"}, source="drive", connection="c2")
+    await harness.raw(4, "d1", DRIVE, source="drive", snapshot="s1")
+    await harness.raw(6, "d2", DRIVE | {"id": "d2"}, source="drive")
+    await harness.drain()
+    before = len(await harness.events())
+    for _ in range(2):
+        await harness.fact(7, completed(5, "s1", drives=1))
+        await harness.drain()
+    told = (await harness.events())[before:]
+    assert [
+        ("file.removed", "file-d3"),
+        ("ingest.snapshot_completed", "log-c1"),
+        ("shared_drive.left", "d3"),
+        ("sighting.lost", "file-d3"),
+    ] == sorted((event.type, event.subject) for event in told)
+    assert {"absent_in_snapshot", "shared_drive_left", "last_sighting_ended"} == {
+        event.data.cause for event in told if hasattr(event.data, "cause")
+    }
+
+
+async def test_a_snapshot_that_lists_no_drives_says_nothing_of_them(harness: "Harness") -> None:
+    """Absence is evidence only in a listing that would have shown it."""
+    await harness.raw(1, "d1", DRIVE, source="drive")
+    await harness.fact(7, completed(5, "s1", drives=None))
+    await harness.drain()
+    assert ["shared_drive.joined", "ingest.snapshot_completed"] == await harness.types()
+
+
+async def test_a_drive_whose_head_cannot_be_read_buries_the_fact(harness: "Harness") -> None:
+    """Whether it was left cannot be told: an operator is."""
+    await harness.raw(1, "d1", DRIVE, source="drive")
+    await harness.drain()
+    broken = HeadWrite(tenant="t1", kind="shared_drive", id="d1", expected=ANY, state=b"\xc1")
+    await harness.store.append(Batch(heads=[broken]))
+    await harness.fact(7, completed(5, "s1", drives=1))
+    await harness.drain()
+    assert ["the stored head is unreadable" in one.reason for one in await harness.dead()] == [True]
 
 
 async def test_a_revoked_connection_takes_its_memberships_with_it(harness: "Harness") -> None:

@@ -20,7 +20,9 @@ from drivewake.normalizer.domain.parts import (
 )
 from drivewake.normalizer.domain.shared_drives import (
     DriveLost,
+    DriveObservation,
     DriveSeen,
+    DriveUnlisted,
     Membership,
     decode_drive_head,
 )
@@ -234,6 +236,24 @@ def test_a_membership_first_heard_of_after_its_end_is_told_whole() -> None:
     ]
     told, _ = run(looks)
     assert ["shared_drive.joined", "shared_drive.left"] == [type_of(each.data) for each in told]
+
+
+def test_a_snapshot_without_the_drive_settles_what_was_shown_before_it_began() -> None:
+    """Not who was never a member, is in the snapshot, or was seen since."""
+    drive = decode_drive(body({"id": "d1", "name": "A"}))
+
+    def told(*looks: DriveObservation) -> list[str]:
+        done, _ = run([("c1", DrivePart("d1", look)) for look in looks])
+        return [type_of(each.data) for each in done]
+
+    absent = DriveUnlisted(started=5, snapshot="s")
+    joined, left = "shared_drive.joined", "shared_drive.left"
+    assert [] == told(absent)
+    assert [joined, left] == told(DriveSeen(at=4, drive=drive), absent, absent)
+    assert [joined] == told(DriveSeen(at=5, drive=drive), absent)
+    assert [joined] == told(DriveSeen(at=4, drive=drive, snapshot="s"), absent)
+    listed, again = DriveSeen(at=3, drive=drive, snapshot="s"), DriveSeen(at=4, drive=drive)
+    assert [joined] == told(listed, again, absent)
 
 
 def test_the_end_of_a_connection_counts_whatever_its_clock_says() -> None:

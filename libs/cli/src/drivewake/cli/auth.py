@@ -1,7 +1,7 @@
 """`drivewake auth`: tenants and keys of an installation."""
 
 import asyncio
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import msgspec
 import rich_click as click
@@ -11,6 +11,7 @@ from drivewake.cli.api import Api, api
 from drivewake.cli.session import Failure, run
 
 LOOK_EVERY_S: Final = 0.5
+MAX_KEY_BYTES: Final = 64 * 1024
 STUCK_AFTER: Final = 20
 """Looks without progress after which the rotation is begun again: its process may be gone."""
 
@@ -44,6 +45,28 @@ def add_tenant(tenant: str, name: str | None) -> None:
     async def work() -> None:
         async with api() as found:
             made = await found.call("POST", "tenants", {"id": tenant, "name": name or tenant})
+        click.echo(msgspec.json.encode(made).decode())
+
+    run(work)
+
+
+@auth.command("add-service-account")
+@click.argument("file", type=click.File("rb"))
+@click.option("--tenant", default="default", show_default=True)
+def add_service_account(file: BinaryIO, tenant: str) -> None:
+    """Add a service account by its key FILE (JSON; - is stdin), or give it a new key.
+
+    Prints its id, and the client id to which an administrator of the Workspace delegates scopes.
+    """
+    try:
+        key = msgspec.json.decode(file.read(MAX_KEY_BYTES), type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise Failure("the file is no JSON document") from None
+
+    async def work() -> None:
+        async with api() as found:
+            body = {"key": key, "tenant": tenant}
+            made = await found.call("POST", "service-accounts", body)
         click.echo(msgspec.json.encode(made).decode())
 
     run(work)

@@ -1,20 +1,23 @@
 """`drivewake connections`: see, connect, renew and end accounts."""
 
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import msgspec
 import rich_click as click
+from click.exceptions import Exit
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
 from drivewake.cli.api import api
 from drivewake.cli.rendering import harmless
-from drivewake.cli.session import run
+from drivewake.cli.session import EXIT_FAILED, run
 from drivewake.cli.status import COLOURS
 
 PAGE: Final = 500
+BATCH: Final = 50
 
 
 @click.group()
@@ -78,6 +81,44 @@ def revoke(connection: str) -> None:
 def watch_folders(connection: str, folders: tuple[str, ...]) -> None:
     """Choose the FOLDERS (ids) whose activity is read, in the place of those before."""
     _act("PUT", f"connections/{connection}/watched-folders", {"folders": list(folders)})
+
+
+@connections.command("import")
+@click.argument("file", type=click.File("r"))
+@click.option("--service-account", "account", required=True, help="Id of the service account.")
+@click.option("--json", "as_json", is_flag=True, help="Every outcome, one JSON document a line.")
+def import_(file: TextIO, account: str, as_json: bool) -> None:
+    """Connect the people in FILE (one address a line; - is stdin) by a service account.
+
+    The service account (`drivewake auth add-service-account`) needs domain-wide delegation. May
+    be repeated: who is connected already is renewed. Exit code 1 if somebody could not be.
+    """
+    subjects = [line.strip() for line in file if line.strip() and not line.startswith("#")]
+    refused: list[dict[str, Any]] = []
+
+    async def work() -> None:
+        async with api() as auth:
+            with Progress(transient=True, console=Console(stderr=True)) as progress:
+                bar = progress.add_task("connecting", total=len(subjects))
+                for start in range(0, len(subjects), BATCH):
+                    body = {"subjects": subjects[start : start + BATCH]}
+                    path = f"service-accounts/{account}/connections"
+                    answer = await auth.call("POST", path, body)
+                    for outcome in answer["outcomes"]:
+                        if as_json:
+                            click.echo(msgspec.json.encode(outcome).decode())
+                        if outcome["connection"] is None:
+                            refused.append(outcome)
+                    progress.advance(bar, len(body["subjects"]))
+
+    run(work)
+    if not as_json:
+        for outcome in refused:
+            about = f"{harmless(outcome['subject'])}: {harmless(outcome['reason'])}"
+            click.echo(f"drivewake: {about}", err=True)
+        click.echo(f"{len(subjects) - len(refused):,} of {len(subjects):,} are connected")
+    if refused:
+        raise Exit(EXIT_FAILED)
 
 
 def _act(method: str, path: str, body: object = None, *, show: str = "") -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any, Final
 
-from litestar import Litestar, Router
+from litestar import Litestar
 from litestar.types import ControllerRouterHandler
 
 from drivewake.auth import http, http_api
@@ -29,6 +29,7 @@ from drivewake.auth.revoker import Housekeeper, Revoker
 from drivewake.auth.rotation import Rotator
 from drivewake.auth.rpc import Rpc
 from drivewake.auth.security_events import ALGORITHMS, Receiver, receiver_handlers
+from drivewake.auth.service_accounts import ServiceAccountDesk
 from drivewake.auth.settings import Settings
 from drivewake.auth.signin import Consent, SignInService
 from drivewake.auth.store import Store
@@ -129,6 +130,7 @@ async def compose(service: Service, settings: Settings, bus: NatsBus, clock: Clo
         issuer=settings.google_issuer,
         client_id=settings.google_client_id,
     )
+    delegations = ServiceAccountDesk(store, google, keyring, clock, required=settings.scopes)
     rotator = Rotator(store, keyring, clock, trail)
     app = http_application(
         service,
@@ -136,7 +138,16 @@ async def compose(service: Service, settings: Settings, bus: NatsBus, clock: Clo
             *http.public_handlers(sign_ins, secure=settings.is_public_https),
             *receiver_handlers(receiver),
             *console,
-            _api(desk, store, trail, rotator, gate, public_url=settings.public_url),
+            http_api.behind(
+                gate,
+                [
+                    *http_api.tenant_handlers(desk),
+                    *http_api.connection_handlers(desk, public_url=settings.public_url),
+                    *http_api.service_account_handlers(delegations),
+                    *http_api.audit_handlers(store, trail),
+                    *http_api.key_handlers(rotator),
+                ],
+            ),
         ],
         trail,
         _readiness(database, bus),
@@ -213,20 +224,6 @@ async def _entrances(
     return gate, console_handlers(console, desk, doorman, public_url=settings.public_url)
 
 
-def _api(
-    desk: Desk, store: Store, trail: Trail, rotator: Rotator, gate: Gate, *, public_url: str
-) -> Router:
-    return http_api.behind(
-        gate,
-        [
-            *http_api.tenant_handlers(desk),
-            *http_api.connection_handlers(desk, public_url=public_url),
-            *http_api.audit_handlers(store, trail),
-            *http_api.key_handlers(rotator),
-        ],
-    )
-
-
 def _consent(settings: Settings) -> Consent:
     return Consent(
         authorization_url=settings.google_authorization_url,
@@ -246,7 +243,16 @@ def openapi_document() -> str:
     handlers = [
         *http.public_handlers(_ABSENT, secure=True),
         *receiver_handlers(_ABSENT),
-        _api(_ABSENT, _ABSENT, _ABSENT, _ABSENT, _ABSENT, public_url=""),
+        http_api.behind(
+            _ABSENT,
+            [
+                *http_api.tenant_handlers(_ABSENT),
+                *http_api.connection_handlers(_ABSENT, public_url=""),
+                *http_api.service_account_handlers(_ABSENT),
+                *http_api.audit_handlers(_ABSENT, _ABSENT),
+                *http_api.key_handlers(_ABSENT),
+            ],
+        ),
     ]
     documented = Litestar(
         route_handlers=handlers, openapi_config=http.openapi_config(metadata.version(DISTRIBUTION))

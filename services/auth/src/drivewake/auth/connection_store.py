@@ -71,6 +71,9 @@ class ConnectionStore:
             # The connection first: everybody locks in this order.
             row = await session.fetchrow(QUERIES["lock_connection"], connection)
             current = await session.fetchval(QUERIES["lock_refresh_token"], connection)
+            if current is None:
+                held = await session.fetchrow(QUERIES["delegation"], connection)
+                current = None if held is None else held["grant_id"]
             if row is None:
                 raise UnknownError
             if current != grant:
@@ -80,7 +83,10 @@ class ConnectionStore:
     async def grant(self, connection: str) -> Grant | None:
         """Return the current refresh token, None if there is none (any more)."""
         row = await self._database.row("refresh_token", connection)
-        return None if row is None else rows.grant_of(row)
+        if row is not None:
+            return rows.grant_of(row)
+        row = await self._database.row("delegation", connection)
+        return None if row is None else rows.delegation_of(row)
 
     async def replace_grant(self, grant: Grant, *, expected: str) -> bool:
         """Put `grant` in the place of the grant whose id is `expected`; say if it was there."""

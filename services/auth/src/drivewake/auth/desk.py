@@ -112,8 +112,13 @@ class Desk:
         return await self._sign_ins.link(By(caller.name), await self._tenant(caller, tenant))
 
     async def reauthorize(self, caller: Caller, connection: str) -> str:
-        """Return a signed link token for the same principal to come back; UnknownError."""
+        """Return a signed link token for the same principal to come back.
+
+        Raises UnknownError, InvalidInputError.
+        """
         found = await self.connection(caller, connection)
+        if found.principal_kind != "user":
+            raise InvalidInputError("a service account's connection is renewed by connecting anew")
         return await self._sign_ins.link(By(caller.name), found.tenant, found.id)
 
     async def revoke(self, caller: Caller, connection: str) -> ConnectionView:

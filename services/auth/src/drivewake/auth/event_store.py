@@ -10,7 +10,11 @@ from drivewake.auth.keyring import Place
 from drivewake.auth.ports import Kept
 from drivewake.runtime.keyring import Sealed
 
-_RESEAL = {"refresh_token": "reseal_refresh_token", "account": "reseal_account"}
+_RESEAL = {
+    "account": "reseal_account",
+    "refresh_token": "reseal_refresh_token",
+    "service_account": "reseal_service_account",
+}
 
 
 class SecurityEventStore:

@@ -16,8 +16,9 @@ from drivewake.auth.callers import Caller
 from drivewake.auth.desk import MAX_PAGE, ConnectionView, Desk
 from drivewake.auth.errors import ForbiddenError, UnknownError
 from drivewake.auth.http_guard import Connection, Gate
-from drivewake.auth.ports import Audit, By, Tenant
+from drivewake.auth.ports import Audit, By, ServiceAccount, Tenant
 from drivewake.auth.rotation import KeyState, Rotator
+from drivewake.auth.service_accounts import Outcome, ServiceAccountDesk
 from drivewake.contracts.audit import AuditRecord
 from drivewake.runtime.http import PROBLEM_JSON, Problem
 
@@ -63,6 +64,34 @@ class TenantList(msgspec.Struct, frozen=True):
     """All tenants by id."""
 
     tenants: list[Tenant]
+
+
+class ServiceAccountList(msgspec.Struct, frozen=True):
+    """All service accounts that the caller sees."""
+
+    service_accounts: list[ServiceAccount]
+
+
+class NewServiceAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tenant's service account: `key` is the content of its key file (JSON)."""
+
+    key: dict[str, Any]
+    tenant: str = "default"
+
+    def __repr__(self) -> str:
+        return f"NewServiceAccount(tenant={self.tenant!r})"
+
+
+class Subjects(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Addresses of people to connect, at most 200."""
+
+    subjects: tuple[str, ...]
+
+
+class Outcomes(msgspec.Struct, frozen=True):
+    """What became of each subject."""
+
+    outcomes: list[Outcome]
 
 
 class AuditPage(msgspec.Struct, frozen=True):
@@ -142,7 +171,7 @@ def connection_handlers(desk: Desk, *, public_url: str) -> Sequence[ControllerRo
     @post(
         "/connections/{connection:str}/reauthorize",
         role="operator",
-        responses=_WITH_404,
+        responses=_WITH_400,
         summary="Get a link for the same principal to come back",
     )
     async def reauthorize(request: Ask, connection: FromPath[str]) -> ConnectLink:
@@ -170,6 +199,39 @@ def connection_handlers(desk: Desk, *, public_url: str) -> Sequence[ControllerRo
         return await desk.watch(request.user, connection, data.folders)
 
     return [add_connection, list_connections, show_connection, reauthorize, revoke, watch]
+
+
+def service_account_handlers(desk: ServiceAccountDesk) -> Sequence[ControllerRouterHandler]:
+    """Return what is done with service accounts that act for people of a Workspace."""
+
+    @get("/service-accounts", responses=_REFUSALS, summary="List service accounts")
+    async def list_service_accounts(request: Ask) -> ServiceAccountList:
+        return ServiceAccountList(list(await desk.accounts(request.user)))
+
+    @post(
+        "/service-accounts",
+        role="admin",
+        responses=_WITH_400,
+        summary="Add a service account by its key file, or give it a new key",
+    )
+    async def add_service_account(
+        request: Ask, data: JSONBody[NewServiceAccount]
+    ) -> ServiceAccount:
+        return await desk.add(request.user, data.tenant, data.key)
+
+    @post(
+        "/service-accounts/{account:str}/connections",
+        role="operator",
+        responses=_WITH_400,
+        summary="Connect people that a service account may act for",
+        status_code=HTTPStatus.OK,
+    )
+    async def connect_subjects(
+        request: Ask, account: FromPath[str], data: JSONBody[Subjects]
+    ) -> Outcomes:
+        return Outcomes(list(await desk.connect(request.user, account, data.subjects)))
+
+    return [list_service_accounts, add_service_account, connect_subjects]
 
 
 def audit_handlers(records: Audit, trail: Trail) -> Sequence[ControllerRouterHandler]:

@@ -18,7 +18,7 @@ from drivewake.runtime import keyring
 from drivewake.runtime.errors import SecretError, TamperedError
 from drivewake.runtime.keyring import KEY_BYTES, Sealed
 
-Purpose = Literal["refresh_token", "sign_in", "account", "session"]
+Purpose = Literal["refresh_token", "sign_in", "account", "session", "service_account"]
 
 _MAC_BYTES: Final = 16
 

@@ -42,6 +42,36 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     marks: Marks | None = None
 
 
+class Delegation(Grant, frozen=True, kw_only=True):
+    """The key of the service account (sealed) that a connection is had by, and for whom.
+
+    `id` is another with every key of the account; `subject` is the connection's sealed address.
+    """
+
+    account: str
+    subject: Sealed
+
+
+class ServiceKey(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a service account's key file is used."""
+
+    email: str
+    client_id: str
+    key_id: str
+    private_key: SecretStr
+
+
+class ServiceAccount(msgspec.Struct, frozen=True, kw_only=True):
+    """A service account of a tenant. `client_id` is what the Admin console delegates to."""
+
+    id: str
+    tenant: str
+    email: str
+    client_id: str
+    added_at: dt.datetime
+    connections: int = 0
+
+
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """Who consented: `subject` is the issuer's own id of the account, never an address."""
 
@@ -244,6 +274,39 @@ class Establish(msgspec.Struct, frozen=True, kw_only=True):
     by: By
 
 
+class Delegate(msgspec.Struct, frozen=True, kw_only=True):
+    """A subject that a service account may act for, as Google said. See `Establish`."""
+
+    account: str
+    fresh: Connection
+    decide: Decide
+    seal_label: Callable[[str], Sealed]
+    now: dt.datetime
+    by: By
+
+
+class ServiceAccounts(Protocol):
+    """Service accounts, and connections that are had by them."""
+
+    async def service_accounts(self, tenant: str | None) -> Sequence[ServiceAccount]:
+        """Return the service accounts of a tenant, or all."""
+        ...
+
+    async def service_account(self, account: str) -> tuple[ServiceAccount, Sealed] | None:
+        """Return one service account and its sealed key, None if there is none."""
+        ...
+
+    async def put_service_account(
+        self, account: ServiceAccount, grant: str, seal: Callable[[str], Sealed], by: By
+    ) -> ServiceAccount:
+        """Add an account, or give the one of this tenant and address a new key."""
+        ...
+
+    async def delegate(self, request: Delegate) -> Connection:
+        """Make or revive the subject's connection, in one transaction; what `decide` raises."""
+        ...
+
+
 class Revocations(Protocol):
     """Connections that wait for Google to be told."""
 
@@ -360,6 +423,14 @@ class Google(Protocol):
 
     async def refresh(self, refresh_token: SecretStr) -> Tokens:
         """Return a fresh access token. Raises the tree of GoogleError."""
+        ...
+
+    async def delegated(self, key: ServiceKey, subject: SecretStr, scopes: Sequence[str]) -> Tokens:
+        """Return an access token of a service account acting for a subject.
+
+        Raises GrantDeadError (no such subject), GrantBlockedError (not delegated) and the rest
+        of the tree.
+        """
         ...
 
     async def revoke(self, token: SecretStr) -> None:

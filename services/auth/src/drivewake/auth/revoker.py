@@ -10,7 +10,15 @@ from typing import Final, Protocol
 from drivewake.auth.domain import Connection, RevokeFinished, RevokePostponed, decide, given_up
 from drivewake.auth.errors import GoogleUnavailableError, StoreUnavailableError
 from drivewake.auth.keyring import Keyring, Place
-from drivewake.auth.ports import By, Connections, Google, Grants, Housekeeping, Revocations
+from drivewake.auth.ports import (
+    By,
+    Connections,
+    Delegation,
+    Google,
+    Grants,
+    Housekeeping,
+    Revocations,
+)
 from drivewake.auth.tokens import ALARMS
 from drivewake.runtime.clock import Clock
 from drivewake.runtime.errors import SecretError
@@ -95,7 +103,8 @@ class Revoker:
     async def _told(self, connection: Connection) -> str:
         """Tell Google, where there is something to tell; return what is remarkable about it."""
         grant = await self._store.grant(connection.id)
-        if grant is None:
+        if grant is None or isinstance(grant, Delegation):
+            # Of a delegation Google knows no grant: an administrator ends it for all.
             return ""
         if await self._store.shares_principal(connection.id):
             return "another connection of the same account lives on: Google was not told"

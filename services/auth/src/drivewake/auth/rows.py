@@ -5,7 +5,7 @@ import datetime as dt
 from drivewake.auth.audit import entry
 from drivewake.auth.database import QUERIES, Row, Session
 from drivewake.auth.domain import Change, Connection
-from drivewake.auth.ports import Account, By, Entry, Grant, Link, SignIn, Transition
+from drivewake.auth.ports import Account, By, Delegation, Entry, Grant, Link, SignIn, Transition
 from drivewake.runtime.keyring import Sealed
 
 
@@ -67,6 +67,18 @@ def grant_of(row: Row) -> Grant:
     )
 
 
+def delegation_of(row: Row) -> Delegation:
+    """Return a row of the query `delegation`."""
+    return Delegation(
+        id=row["grant_id"],
+        connection=row["id"],
+        tenant=row["tenant"],
+        sealed=Sealed(row["key_id"], row["sealed"]),
+        account=row["account"],
+        subject=Sealed(row["label_key"], row["label"]),
+    )
+
+
 def link_of(row: Row) -> Link:
     """Return a row of auth.link."""
     return Link(
@@ -110,6 +122,7 @@ async def write_change(
     )
     if change.shred:
         await session.execute(QUERIES["shred_refresh_token"], after.id)
+        await session.execute(QUERIES["shred_delegation"], after.id)
     if after.revision > before.revision:
         await add_transition(session, after, now)
     return after

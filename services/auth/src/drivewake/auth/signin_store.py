@@ -9,7 +9,7 @@ from drivewake.auth.audit_store import append_audit
 from drivewake.auth.database import QUERIES, Database, Session
 from drivewake.auth.domain import Connection
 from drivewake.auth.errors import SignInError
-from drivewake.auth.ports import By, Establish, Link, SignIn
+from drivewake.auth.ports import By, Decide, Establish, Link, SignIn
 
 EVENTS_KEPT = dt.timedelta(days=30)
 MAX_OPENINGS = 20
@@ -62,7 +62,7 @@ class SignInStore:
         async with self._database.transaction() as session:
             if await session.fetchrow(QUERIES["spend_link"], request.link, request.now) is None:
                 raise SignInError("spent")
-            connection = await _written(session, request)
+            connection = await written(session, request.fresh, request.decide, request.now)
             await rows.put_grant(session, request.seal_grant(connection.id), request.now)
             label = request.seal_label(connection.id)
             if label is not None:
@@ -79,9 +79,10 @@ class SignInStore:
         await self._database.rows("forget_security_events", now - EVENTS_KEPT)
 
 
-async def _written(session: Session, request: Establish) -> Connection:
+async def written(
+    session: Session, fresh: Connection, decide: Decide, now: dt.datetime
+) -> Connection:
     """Return the connection, inserted or moved; waits for a racing sign-in of the principal."""
-    fresh = request.fresh
     inserted = await session.fetchrow(
         QUERIES["insert_connection"],
         fresh.id,
@@ -98,7 +99,7 @@ async def _written(session: Session, request: Establish) -> Connection:
         fresh.created_at,
     )
     if inserted is not None:
-        await rows.add_transition(session, fresh, request.now)
+        await rows.add_transition(session, fresh, now)
         return fresh
     row = await session.fetchrow(
         QUERIES["lock_principal"], fresh.tenant, fresh.issuer, fresh.subject
@@ -106,7 +107,5 @@ async def _written(session: Session, request: Establish) -> Connection:
     if row is None:
         raise SignInError("again")
     before = rows.connection_of(row)
-    change = request.decide(before)
-    return (
-        before if change is None else await rows.write_change(session, before, change, request.now)
-    )
+    change = decide(before)
+    return before if change is None else await rows.write_change(session, before, change, now)

@@ -5,6 +5,7 @@ from drivewake.auth.connection_store import ConnectionStore, TenantStore
 from drivewake.auth.database import Database
 from drivewake.auth.event_store import SecretStore, SecurityEventStore
 from drivewake.auth.outbox_store import OutboxStore
+from drivewake.auth.service_account_store import ServiceAccountStore
 from drivewake.auth.signin_store import SignInStore
 
 
@@ -16,6 +17,7 @@ class Store(
     AuditStore,
     SecurityEventStore,
     SecretStore,
+    ServiceAccountStore,
 ):
     """Implements every port of the store on one database."""
 

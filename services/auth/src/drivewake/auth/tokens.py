@@ -25,9 +25,10 @@ from drivewake.auth.errors import (
 )
 from drivewake.auth.keyring import Keyring, Place
 from drivewake.auth.patience import Key, Patience
-from drivewake.auth.ports import By, Connections, Google, Grant, Grants, Tokens
+from drivewake.auth.ports import By, Connections, Delegation, Google, Grant, Grants, Tokens
 from drivewake.auth.refusals import Code, RefusedError, refused
 from drivewake.auth.risc import marks_of
+from drivewake.auth.service_accounts import key_of
 from drivewake.auth.token_cache import BadKeyError, CachedToken, TokenCache
 from drivewake.contracts.ids import new_id
 from drivewake.contracts.rpc import TokenRequest
@@ -213,8 +214,7 @@ class TokenService:
     async def _asked(self, known: Connection, grant: Grant, by: By) -> Tokens | None:
         """Ask Google; a refusal changes the connection. None if the grant was not current."""
         try:
-            place = Place(grant.tenant, grant.connection, "refresh_token")
-            tokens = await self._google.refresh(self._keyring.open(grant.sealed, place))
+            tokens = await self._had(grant)
         except SecretError as error:
             ALARMS.add()
             _log.error(
@@ -236,6 +236,19 @@ class TokenService:
             raise self._failed(known, error, by) from None
         REFRESHES.add(outcome="ok")
         return tokens
+
+    async def _had(self, grant: Grant) -> Tokens:
+        """Ask Google by the refresh token, or as the service account; SecretError, GoogleError."""
+        if not isinstance(grant, Delegation):
+            place = Place(grant.tenant, grant.connection, "refresh_token")
+            return await self._google.refresh(self._keyring.open(grant.sealed, place))
+        place = Place(grant.tenant, grant.account, "service_account")
+        key = key_of(
+            msgspec.json.decode(self._keyring.open(grant.sealed, place).get_secret_value())
+        )
+        whom = Place(grant.tenant, grant.connection, "account")
+        subject = self._keyring.open(grant.subject, whom)
+        return await self._google.delegated(key, subject, sorted(self._required))
 
     async def _concluded(
         self, known: Connection, grant: Grant, fact: Fact, code: Code, by: By
@@ -280,7 +293,8 @@ class TokenService:
         Returns the id of the grant after that: another token is another grant, so that a
         refusal of the old one which is still under way concludes nothing.
         """
-        if tokens.refresh_token is None and self._keyring.is_current(grant.sealed):
+        is_fine = tokens.refresh_token is None and self._keyring.is_current(grant.sealed)
+        if is_fine or isinstance(grant, Delegation):
             return grant.id
         place = Place(grant.tenant, grant.connection, "refresh_token")
         if tokens.refresh_token is None:

@@ -45,7 +45,8 @@ def read_drive(raw: Raw) -> Part:
     """Return a shared drive that was listed; raise InvalidResourceError."""
     drive = decode_drive(raw.body)
     _check(drive.id, raw)
-    return DrivePart(raw.item, DriveSeen(at=microseconds(raw.observed_at), drive=drive))
+    at = microseconds(raw.observed_at)
+    return DrivePart(raw.item, DriveSeen(at=at, drive=drive, snapshot=raw.snapshot))
 
 
 def read_activity(raw: Raw, tenant: str, connection: str) -> Part:

@@ -4,20 +4,26 @@ A connection takes all its sightings and memberships with it, leaving a shared d
 its files.
 """
 
+from collections.abc import AsyncIterator, Sequence
 from typing import Final, TypeGuard
 
 import msgspec
 
-from drivewake.contracts.ids import PARTITIONS
+from drivewake.contracts.ids import PARTITIONS, partition_of
 from drivewake.eventstore.store import Head
 from drivewake.normalizer import metrics
 from drivewake.normalizer.committing import Committer
 from drivewake.normalizer.decisions import CONNECTION, sighting_kind
+from drivewake.normalizer.domain import shared_drives
 from drivewake.normalizer.domain.connections import decode_connection_head
 from drivewake.normalizer.domain.logs import SWEEPING
 from drivewake.normalizer.domain.observation import Absent, Ended, Left, Observation, microseconds
 from drivewake.normalizer.domain.parts import DrivePart
-from drivewake.normalizer.domain.shared_drives import DriveLost
+from drivewake.normalizer.domain.shared_drives import (
+    DriveLost,
+    DriveObservation,
+    DriveUnlisted,
+)
 from drivewake.normalizer.errors import UndecidableError
 from drivewake.normalizer.items import ConnectionItem, FactItem, FileItem, Item, Origin, PartItem
 from drivewake.normalizer.part_decisions import membership_kind
@@ -67,6 +73,8 @@ class Sweeper:
             snapshot=fact.snapshot,
         )
         await self._sweep(origin, origin.partition, absent)
+        if fact.drives is not None:
+            await self._settle_drives(origin, absent)
 
     async def end_connection(self, item: ConnectionItem) -> None:
         """End all sightings of a connection, if this revoked state is its latest.
@@ -86,18 +94,37 @@ class Sweeper:
     async def leave_drive(self, item: PartItem) -> None:
         """End what a connection saw of a shared drive until it left."""
         part = item.part
-        if isinstance(part, DrivePart):
-            left = Left(connection=item.origin.connection, drive=part.drive, at=part.observation.at)
-            for partition in range(PARTITIONS):
-                await self._sweep(item.origin, partition, left)
+        if isinstance(part, DrivePart) and isinstance(part.observation, DriveLost):
+            await self._leave(item.origin, part.drive, part.observation.at)
+
+    async def _leave(self, origin: Origin, drive: str, at: int) -> None:
+        left = Left(connection=origin.connection, drive=drive, at=at)
+        for partition in range(PARTITIONS):
+            await self._sweep(origin, partition, left)
+
+    async def _settle_drives(self, origin: Origin, absent: Absent) -> None:
+        """End the memberships of a partition's drives that the snapshot did not list."""
+        unlisted = DriveUnlisted(started=absent.started, snapshot=absent.snapshot)
+        async for drives in self._drives(origin):
+            mine = [
+                each for each in drives if partition_of(origin.tenant, each) == origin.partition
+            ]
+            await self._settle(origin, [_observed(origin, drive, unlisted) for drive in mine])
+            heads = await self._store.heads(origin.tenant, shared_drives.KIND, mine)
+            for drive, head in heads.items():
+                if _ended_at(head, origin.connection) == absent.started:
+                    await self._leave(origin, drive, absent.started)
 
     async def _end_memberships(self, origin: Origin, at: int) -> None:
         lost = DriveLost(at=at, cause="connection_ended")
+        async for drives in self._drives(origin):
+            await self._settle(origin, [_observed(origin, drive, lost) for drive in drives])
+
+    async def _drives(self, origin: Origin) -> AsyncIterator[Sequence[str]]:
+        """Yield all shared drives that a connection was ever in, in chunks."""
         kind, after = membership_kind(origin.connection), ""
         while drives := await self._store.head_ids(origin.tenant, kind, after, CHUNK_FILES):
-            await self._settle(
-                origin, [PartItem(origin, DrivePart(drive, lost)) for drive in drives]
-            )
+            yield drives
             after = drives[-1]
 
     async def _sweep(self, origin: Origin, partition: int, observation: Observation) -> None:
@@ -112,6 +139,19 @@ class Sweeper:
             raise UndecidableError(f"what ended cannot be told: {refused[0].reason}")
         metrics.SWEPT.add(len(items))
         await origin.delivery.in_progress()
+
+
+def _observed(origin: Origin, drive: str, observation: DriveObservation) -> Item:
+    return PartItem(origin, DrivePart(drive, observation))
+
+
+def _ended_at(stored: Head, connection: str) -> int | None:
+    """Return when (µs) a connection's membership ended, None if it lasts or never was.
+
+    The head was just decided, so it can be read.
+    """
+    member = shared_drives.decode_drive_head(stored.state).members.get(connection)
+    return None if member is None or member.lasts else member.at
 
 
 def _revision(stored: Head) -> int:

@@ -106,11 +106,23 @@ def _on_seen(head: Head, seen: Seen) -> Events:
 def _on_seen_late(head: Head, seen: Seen, sighting: Sighting) -> Events:
     """Decide what was seen before the sighting ended."""
     if sighting.epoch:
-        return _changes(head, seen)
+        return _still_removed(head, seen, _changes(head, seen))
     others = {name: each for name, each in head.sightings.items() if name != seen.connection}
     begin = _on_seen(_replace(head, sightings=others), seen)
     between = _evolved(head, seen.connection, begin)
     return begin + _ending(between, seen.connection, sighting.at, "removed")
+
+
+def _still_removed(head: Head, seen: Seen, events: Events) -> Events:
+    """Return the events with the removal told again, where they would undo it.
+
+    What left the trash before the last sighting ended did not come back by that.
+    """
+    after = _evolved(head, seen.connection, events)
+    if after.known is None or after.known.removed or after.seen:
+        return events
+    file = _current(after.known, max(head.core, (seen.file.version, seen.at)))
+    return (*events, FileRemoved(file=file, cause="last_sighting_ended"))
 
 
 def _ending(head: Head, connection: str, at: int, cause: Cause) -> Events:

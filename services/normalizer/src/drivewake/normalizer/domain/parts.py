@@ -33,7 +33,7 @@ class DrivePart(msgspec.Struct, frozen=True):
     """Something was observed of a shared drive."""
 
     drive: str
-    observation: shared_drives.DriveSeen | shared_drives.DriveLost
+    observation: shared_drives.DriveObservation
 
 
 class ActivityPart(msgspec.Struct, frozen=True):

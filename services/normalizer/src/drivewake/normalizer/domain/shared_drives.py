@@ -5,7 +5,8 @@ The rules:
 - Google gives drives no version: their fields follow the latest observation.
 - A membership follows its connection's latest word, by when it was observed, as a sighting
   of a file does. What was seen before a membership ended, but arrives after, still tells the
-  drive's fields; if it is the first ever heard, the membership is told whole.
+  drive's fields; if it is the first ever heard, the membership is told whole. A complete
+  snapshot that listed drives ends the memberships of those that are not in it.
 - A connection that ends takes its memberships with it, whatever its clock says.
 """
 
@@ -33,22 +34,40 @@ class DriveSeen(msgspec.Struct, frozen=True, kw_only=True):
     at: int
     drive: Drive
     time: dt.datetime | None = None
+    snapshot: str = ""
 
 
 class DriveLost(msgspec.Struct, frozen=True, kw_only=True):
     """A connection is no member of a drive since `at`, or the drive is gone."""
 
     at: int
-    cause: Literal["removed", "connection_ended"]
+    cause: Literal["removed", "absent_in_snapshot", "connection_ended"]
     time: dt.datetime | None = None
 
 
+class DriveUnlisted(msgspec.Struct, frozen=True, kw_only=True):
+    """A complete snapshot, begun at `started`, may not have listed a drive.
+
+    It settles whatever was shown before it began; who was seen since stays a member.
+    """
+
+    started: int
+    snapshot: str
+
+
+DriveObservation = DriveSeen | DriveLost | DriveUnlisted
+
+
 class Membership(msgspec.Struct, frozen=True, array_like=True):
-    """Whether a connection is a member; `epoch` counts how often it began. 0: a tombstone."""
+    """Whether a connection is a member; `epoch` counts how often it began. 0: a tombstone.
+
+    `snapshot`: the last one that listed it.
+    """
 
     epoch: int
     lasts: bool
     at: int
+    snapshot: str = ""
 
 
 class DriveHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,10 +95,14 @@ def decode_drive_head(state: bytes) -> DriveHead:
 
 
 def step(
-    head: DriveHead, tenant: str, connection: str, drive: str, observation: DriveSeen | DriveLost
+    head: DriveHead, tenant: str, connection: str, drive: str, observation: DriveObservation
 ) -> Step[DriveHead]:
     """Return the events of an observation by a connection, and the head after it."""
     before = head.members.get(connection)
+    if isinstance(observation, DriveUnlisted):
+        if before is None or not _is_stale(before, observation):
+            return Step((), head)
+        observation = DriveLost(at=observation.started, cause="absent_in_snapshot")
     if isinstance(observation, DriveLost):
         told, member = _lost(drive, before, observation)
     else:
@@ -94,6 +117,11 @@ def step(
         for data in told
     )
     return Step(tuple(named), after)
+
+
+def _is_stale(member: Membership, unlisted: DriveUnlisted) -> bool:
+    """Whether a membership was shown last before a snapshot began, and not in it."""
+    return member.lasts and member.at < unlisted.started and member.snapshot != unlisted.snapshot
 
 
 def _parts(tenant: str, connection: str, head: DriveHead, data: DriveData) -> tuple[Part, ...]:
@@ -134,13 +162,14 @@ def _seen(
     drive: str, before: Membership | None, seen: DriveSeen
 ) -> tuple[tuple[DriveData, ...], Membership]:
     if before is not None and before.lasts:
-        return (), _replace(before, at=max(before.at, seen.at))
+        snapshot = seen.snapshot or before.snapshot
+        return (), _replace(before, at=max(before.at, seen.at), snapshot=snapshot)
     epoch = before.epoch + 1 if before is not None else 1
     joined = SharedDriveJoined(
         drive=drive, epoch=epoch, name=seen.drive.name, fields=_fields(seen.drive)
     )
     if before is None or seen.at > before.at:
-        return (joined,), Membership(epoch, lasts=True, at=seen.at)
+        return (joined,), Membership(epoch, lasts=True, at=seen.at, snapshot=seen.snapshot)
     if before.epoch:
         return (), before
     left = SharedDriveLeft(drive=drive, epoch=epoch, cause="removed")
