@@ -46,7 +46,7 @@ from drivewake.runtime.http import _Embedded, bound_socket
 from drivewake.runtime.lifecycle import tune_collector
 from drivewake.runtime.nats import connect
 from drivewake.runtime.provision import provision
-from drivewake.webhook.http import PATH
+from drivewake.webhook.http import path_of
 from drivewake.webhook.tokens import Keyring, Subject
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -57,6 +57,7 @@ FEW: Final = 10
 REGISTRY: Final = 100_000
 SLOW_US: Final = 5000
 SLOW_CONNECTIONS: Final = 512
+PATH: Final = path_of("drive")
 PEER: Final = ("fastapi==0.165.0", "uvicorn[standard]==0.54.0", "nats-py==2.16.0")
 
 

@@ -60,6 +60,27 @@ def test_no_changed_token_is_accepted(place: int, letter: str) -> None:
 
 
 @settings(deadline=None)
+@given(subject=st.builds(Subject, ids, ids, ids), channel=ids)
+def test_a_token_is_for_one_kind(subject: Subject, channel: str) -> None:
+    """Drive's does not open Calendar's door, nor the other way round."""
+    keys = Keyring([NEW])
+    drive = keys.token(subject, channel, NOW)
+    calendar = keys.token(subject, channel, NOW, "calendar")
+
+    assert NOW == keys.verify(calendar, subject, channel, "calendar")
+    assert keys.verify(drive, subject, channel, "calendar") is None
+    assert keys.verify(calendar, subject, channel) is None
+
+
+def test_drives_tokens_of_earlier_days_still_hold() -> None:
+    """Channels live for a week: their tokens outlive a new release."""
+    subject = Subject("acme", "ann", "log1")
+    token = "1.old.1795305600.fFxQRb1sYyQxxg0b4hBerQYYE4HR_slrm2RHzAODVZg"
+
+    assert NOW == Keyring([OLD]).verify(token, subject, "ch")
+
+
+@settings(deadline=None)
 @given(token=st.text(max_size=300))
 def test_rubbish_is_refused(token: str) -> None:
     """Nothing that is not a token raises or passes."""

@@ -79,12 +79,16 @@ class KnownKeys:
             raise RefusedTokenError("the token is not signed as its key signs")
         return key
 
-    def is_due(self, key_id: str) -> bool:
-        """Return whether to ask the issuer, which failures and strange key ids do not hasten."""
+    def is_due(self, key_id: str | None = None) -> bool:
+        """Return whether to ask the issuer, which failures and strange key ids do not hasten.
+
+        `key_id` is one that is needed; without one the keys' age alone decides.
+        """
         if self._age_s(self._failed_at) < RETRY_S:
             return False
         age_s = self._age_s(self._learned_at)
-        return age_s >= KEYS_MAX_AGE_S or (key_id not in self._keys and age_s >= KEYS_MIN_AGE_S)
+        missed = key_id is not None and key_id not in self._keys
+        return age_s >= KEYS_MAX_AGE_S or (missed and age_s >= KEYS_MIN_AGE_S)
 
     def learn(self, body: bytes) -> None:
         """Take over a JWK set document; raises UnreadableKeysError."""

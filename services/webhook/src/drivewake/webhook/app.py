@@ -10,15 +10,21 @@ from drivewake.runtime import telemetry
 from drivewake.runtime.clock import Clock, SystemClock
 from drivewake.runtime.errors import BusUnavailableError
 from drivewake.runtime.http import HttpServer, application
+from drivewake.runtime.jwks import KnownKeys
 from drivewake.runtime.lifecycle import Service, Stop
 from drivewake.runtime.logging import configure, get_logger
 from drivewake.runtime.nats import NatsBus, connect
 from drivewake.webhook.commit import GroupCommit
-from drivewake.webhook.http import PATH, handlers
+from drivewake.webhook.http import handlers, path_of
 from drivewake.webhook.ingress import Ingress
 from drivewake.webhook.keeper import Keeper
+from drivewake.webhook.keys import KeyFetcher
 from drivewake.webhook.opener import Opener
 from drivewake.webhook.registry import Channels, Registry
+from drivewake.webhook.senders import Sender
+from drivewake.webhook.senders.calendar import CalendarSender
+from drivewake.webhook.senders.drive import DriveSender
+from drivewake.webhook.senders.workspace import ALGORITHM, PushTokens, WorkspaceSender
 from drivewake.webhook.settings import WebhookSettings
 from drivewake.webhook.source import networks
 
@@ -59,13 +65,16 @@ async def compose(
         google,
         TokenSource(bus, NAME, clock=clock),
         keys,
-        address=settings.push_address + PATH,
+        address=settings.push_address + path_of(DriveSender.kind),
         policy=policy,
         clock=clock,
     )
     keeper = Keeper(bus, logs, bucket, channels, opener, policy=policy, clock=clock)
     commit = GroupCommit(bus, clock=clock)
     ingress = Ingress(keys, channels, commit, keeper, clock=clock)
+    senders: list[Sender] = [DriveSender(ingress), CalendarSender(ingress)]
+    if settings.workspace_push_account:
+        senders.append(_workspace(service, settings, ingress, keeper, clock))
 
     async def registry_loaded() -> None:
         if not keeper.loaded:
@@ -73,7 +82,7 @@ async def compose(
 
     app = application(
         service,
-        handlers(ingress.answer, networks(settings.trusted_proxies)),
+        handlers(senders, networks(settings.trusted_proxies)),
         readiness={"nats": bus.check, "registry": registry_loaded},
     )
     server = HttpServer(
@@ -81,7 +90,7 @@ async def compose(
         settings.http_host,
         settings.http_port,
         public=True,
-        counted_elsewhere=(PATH,),
+        counted_elsewhere=tuple(path_of(sender.kind) for sender in senders),
         tls=settings.tls(),
     )
     drained = Stop()
@@ -103,3 +112,19 @@ async def compose(
     service.add("notes", keeper.notes_loop)
     service.add("nats", bus.watch_connection)
     return server
+
+
+def _workspace(
+    service: Service, settings: WebhookSettings, ingress: Ingress, keeper: Keeper, clock: Clock
+) -> WorkspaceSender:
+    """Return the sender of Workspace Events; Google's keys are had by a task of the service."""
+    known = KnownKeys(frozenset({ALGORITHM}), clock.monotonic_s)
+    fetcher = KeyFetcher(settings.google_jwks_url, known)
+    service.add("google-keys", fetcher.loop)
+    return WorkspaceSender(
+        ingress,
+        PushTokens(known, settings.workspace_push_account, fetcher.want),
+        address=settings.push_address + path_of(WorkspaceSender.kind),
+        knows=keeper.knows,
+        clock=clock,
+    )

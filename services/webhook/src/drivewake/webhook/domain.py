@@ -11,7 +11,7 @@ import msgspec
 
 from drivewake.contracts.ids import InvalidIdError, checked
 from drivewake.contracts.records import ChannelRecord
-from drivewake.webhook.tokens import Keyring, Subject
+from drivewake.webhook.tokens import Keyring, Kind, Subject
 
 SECURITY_HEADERS: Final = {
     b"x-goog-channel-id",
@@ -22,7 +22,6 @@ SECURITY_HEADERS: Final = {
 }
 """Servers let the last of two equal headers win: of these a second one is refused."""
 MAX_HEADER_BYTES: Final = 512
-MAX_BODY_BYTES: Final = 4096
 MAX_NUMBER_DIGITS: Final = 19
 EXPIRY_GRACE: Final = dt.timedelta(hours=2, minutes=15)
 """A clock two hours off must not end a channel early; replay within it costs one poll."""
@@ -48,11 +47,21 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
     resource: str
     state: str
     number: int
+    kind: Kind = "drive"
 
 
-def read_push(
-    tenant: str, connection: str, log: str, headers: Iterable[tuple[bytes, bytes]]
-) -> Push:
+def read_subject(path: str) -> Subject:
+    """Return the log of a path `/T/C/L/`, as the router leaves of it; raises InvalidPushError."""
+    match path.removesuffix("/").split("/"):
+        case "", tenant, connection, log:
+            try:
+                return Subject(checked(tenant), checked(connection), checked(log))
+            except InvalidIdError as error:
+                raise InvalidPushError("an id is not one of ours") from error
+    raise InvalidPushError("the path does not name a log")
+
+
+def read_push(path: str, headers: Iterable[tuple[bytes, bytes]], kind: Kind = "drive") -> Push:
     """Return the push in a request's path and headers (names in lower case).
 
     Raises InvalidPushError for a missing, doubled, overlong or non-printable header, a
@@ -75,12 +84,13 @@ def read_push(
         raise InvalidPushError("the message number is not a number")
     try:
         return Push(
-            subject=Subject(checked(tenant), checked(connection), checked(log)),
+            subject=read_subject(path),
             channel=checked(found.get(b"x-goog-channel-id", "")),
             token=found.get(b"x-goog-channel-token", ""),
             resource=found.get(b"x-goog-resource-id", ""),
             state=found.get(b"x-goog-resource-state", ""),
             number=int(number),
+            kind=kind,
         )
     except InvalidIdError as error:
         raise InvalidPushError("an id is not one of ours") from error
@@ -108,7 +118,7 @@ def judge(
     The token is checked whatever is known, so that the time taken tells nothing. Nothing
     is looked up for a token that is not ours. States that we do not know are pokes too.
     """
-    expires_at = keys.verify(push.token, push.subject, push.channel)
+    expires_at = keys.verify(push.token, push.subject, push.channel, push.kind)
     if expires_at is None:
         return "unknown" if record is None else "forged"
     if expires_at + EXPIRY_GRACE < now:

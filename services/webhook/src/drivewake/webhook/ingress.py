@@ -14,7 +14,7 @@ from drivewake.webhook.keeper import Keeper
 from drivewake.webhook.metrics import COUNT_POKE, PUSHES
 from drivewake.webhook.registry import Channels, Heard
 from drivewake.webhook.source import Allowance
-from drivewake.webhook.tokens import Keyring
+from drivewake.webhook.tokens import Keyring, Subject
 
 SOURCE_AUDIT_PER_S: Final = 1.0
 AUDIT_PER_S: Final = 5.0
@@ -54,34 +54,42 @@ class Ingress:
             verdict = judge(push, record, self._keys, now, looked_up=True)
         if verdict != "poke":
             PUSHES.add(verdict=verdict)
-            if verdict == "orphan":
+            if verdict == "orphan" and push.kind == "drive":
                 self._keeper.orphan(push)
-            self._tell(push, verdict, source())
+            self.tell(push.kind, verdict, push.subject, source(), channel=push.channel)
             return ANSWERS[verdict]
-        COUNT_POKE()
-        try:
-            if telemetry.recording():
-                with telemetry.continue_trace(None, "push"):
-                    await self._commit.submit(push.subject, telemetry.traceparent())
-            else:
-                await self._commit.submit(push.subject)
-        except NotCommittedError:
-            PUSHES.add(verdict="overload")
+        if not await self.poke(push.subject):
             return HTTPStatus.SERVICE_UNAVAILABLE
         heard = Heard(resource=push.resource, at=now, sync=push.state == "sync")
         self._keeper.heard(push.channel, record, heard)
         return HTTPStatus.OK
 
-    def _tell(self, push: Push, verdict: str, source: str) -> None:
+    async def poke(self, subject: Subject) -> bool:
+        """Return True once a signal for the log is durable, False if it may not be."""
+        COUNT_POKE()
+        try:
+            if telemetry.recording():
+                with telemetry.continue_trace(None, "push"):
+                    await self._commit.submit(subject, telemetry.traceparent())
+            else:
+                await self._commit.submit(subject)
+        except NotCommittedError:
+            PUSHES.add(verdict="overload")
+            return False
+        return True
+
+    def tell(self, kind: str, verdict: str, subject: Subject, source: str, **more: str) -> None:
         """Leave an audit line; a flood of them is counted in the metric alone."""
         if self._audit.take(source, self._clock.monotonic_s()):
+            told = verdict == "lifecycle"
             _log.warning(
-                "a push was turned away",
-                action="push_refused",
+                "a subscription tells of itself" if told else "a push was turned away",
+                action="push_lifecycle" if told else "push_refused",
+                kind=kind,
                 verdict=verdict,
                 source=source,
-                channel=push.channel,
-                tenant=push.subject.tenant,
-                connection=push.subject.connection,
-                log=push.subject.log,
+                tenant=subject.tenant,
+                connection=subject.connection,
+                log=subject.log,
+                **more,
             )

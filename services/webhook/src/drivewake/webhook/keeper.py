@@ -82,6 +82,12 @@ class Keeper:
         """Whether everything that was there at the start has been read."""
         return all(event.is_set() for event in self._loaded.values())
 
+    def knows(self, subject: Subject) -> bool | None:
+        """Return whether there is such a log, None while the logs are being read."""
+        if not self._loaded["logs"].is_set():
+            return None
+        return self._world.log(subject) is not None
+
     # -- What the ingress tells --
 
     def heard(self, channel: str, record: ChannelRecord | None, heard: Heard) -> None:

@@ -10,7 +10,7 @@ PUSHES: Final = Counter(
     labels={
         "verdict": (
             "poke", "forged", "unknown", "expired", "stopped", "orphan", "look_up",
-            "invalid", "too_large", "overload",
+            "invalid", "too_large", "overload", "no_keys",
         )
     },
 )  # fmt: skip

@@ -22,6 +22,10 @@ class WebhookSettings(ServiceSettings):
     channel_keys: SecretStr = Field(description="id:base64[,id:base64…], the current key first")
     google_api_url: str = "https://www.googleapis.com"
     google_debug: bool = False
+    google_jwks_url: str = "https://www.googleapis.com/oauth2/v3/certs"
+    workspace_push_account: str = Field(
+        default="", description="service account whose Pub/Sub pushes are taken; empty: none"
+    )
     channel_lifetime_s: float = Field(default=604_800.0, ge=5.0, le=604_800.0)
     tls_certificate: Path | None = Field(default=None, description="PEM chain, to end TLS here")
     tls_key: Path | None = None
@@ -33,7 +37,15 @@ class WebhookSettings(ServiceSettings):
         Keyring.parse(value.get_secret_value())
         return value
 
-    @field_validator("push_address", "google_api_url")
+    @field_validator("workspace_push_account")
+    @classmethod
+    def _account(cls, value: str) -> str:
+        name, _, domain = value.partition("@")
+        if value and not (name and domain and value.isprintable() and " " not in value):
+            raise ValueError("must be the e-mail address of a service account")
+        return value
+
+    @field_validator("push_address", "google_api_url", "google_jwks_url")
     @classmethod
     def _address(cls, value: str) -> str:
         parts = urlsplit(value)
@@ -50,6 +62,12 @@ class WebhookSettings(ServiceSettings):
                 "DRIVEWAKE_PUSH_ADDRESS must be https (Google pushes nowhere else); "
                 "a simulator may get DRIVEWAKE_ALLOW_INSECURE_PUSH=true"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _proven(self) -> Self:
+        if not self.google_jwks_url.startswith("https://") and not self.allow_insecure_push:
+            raise ValueError("DRIVEWAKE_GOOGLE_JWKS_URL must be https: who reads it is believed")
         return self
 
     @field_validator("trusted_proxies")

@@ -1,8 +1,8 @@
 """Channel tokens: a push can be judged from its own headers and path, without a look-up.
 
 A token is `1.{key id}.{expiry}.{mac}`: the expiry in seconds since 1970, the mac a
-base64url HMAC-SHA256 over tenant, connection, log, channel and expiry. Google sends it back
-verbatim in X-Goog-Channel-Token (at most 256 characters).
+base64url HMAC-SHA256 over kind, tenant, connection, log, channel and expiry. Google sends it
+back verbatim in X-Goog-Channel-Token (at most 256 characters).
 """
 
 import base64
@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -21,6 +21,9 @@ MAX_KEYS: Final = 8
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,16}")
 _TOKEN: Final = re.compile(r"1\.([A-Za-z0-9_-]{1,16})\.([0-9]{1,12})\.([A-Za-z0-9_-]{43})")
 _DUMMY: Final = "A" * 43
+
+Kind = Literal["drive", "calendar"]
+"""Whose channel it is: a token for one kind is worth nothing for another."""
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -63,13 +66,17 @@ class Keyring:
                 raise ValueError("a key is not valid base64") from None
         return cls(keys)
 
-    def token(self, subject: Subject, channel: str, expires_at: dt.datetime) -> str:
+    def token(
+        self, subject: Subject, channel: str, expires_at: dt.datetime, kind: Kind = "drive"
+    ) -> str:
         """Return the token of a channel."""
         expiry = str(int(expires_at.timestamp()))
-        mac = self._mac(self._keys[self.current], subject, channel, expiry)
+        mac = self._mac(self._keys[self.current], kind, subject, channel, expiry)
         return f"1.{self.current}.{expiry}.{mac}"
 
-    def verify(self, token: str, subject: Subject, channel: str) -> dt.datetime | None:
+    def verify(
+        self, token: str, subject: Subject, channel: str, kind: Kind = "drive"
+    ) -> dt.datetime | None:
         """Return the expiry that the token vouches for, None if it is not ours for this.
 
         Takes the same work and time whatever is wrong: shape, key id or mac.
@@ -77,16 +84,20 @@ class Keyring:
         found = _TOKEN.fullmatch(token)
         key_id, expiry, given = found.groups() if found else ("", "0", _DUMMY)
         secret = self._keys.get(key_id)
-        expected = self._mac(secret or self._keys[self.current], subject, channel, expiry)
+        expected = self._mac(secret or self._keys[self.current], kind, subject, channel, expiry)
         genuine = hmac.compare_digest(expected, given)
         if not genuine or secret is None or found is None:
             return None
         return dt.datetime.fromtimestamp(int(expiry), dt.UTC)
 
     @staticmethod
-    def _mac(secret: bytes, subject: Subject, channel: str, expiry: str) -> str:
-        # Ids cannot hold a line end, so the joined text is unambiguous.
-        text = f"1\n{subject.tenant}\n{subject.connection}\n{subject.log}\n{channel}\n{expiry}"
+    def _mac(secret: bytes, kind: Kind, subject: Subject, channel: str, expiry: str) -> str:
+        # Ids cannot hold a line end, so the joined text is unambiguous. Drive's own tokens were
+        # there before the others and name no kind.
+        version = "1" if kind == "drive" else f"1.{kind}"
+        text = (
+            f"{version}\n{subject.tenant}\n{subject.connection}\n{subject.log}\n{channel}\n{expiry}"
+        )
         digest = hmac.digest(secret, text.encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
