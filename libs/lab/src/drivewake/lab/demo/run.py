@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from drivewake.eventstore.postgres import PostgresStore
+from drivewake.eventstore.sealing import SealedStore
 from drivewake.lab.demo.crash import Crashes
 from drivewake.lab.demo.downstream import Downstream
 from drivewake.lab.demo.evidence import Stored, projected_tree
@@ -143,7 +144,8 @@ class Run:
         expected_tree = replay.expected_tree()
         ledger, quiet = Ledger(OWNER), False
         async with PostgresStore.open(dsn) as store:
-            stored = Stored(store)
+            keys = store.data_keys(self._stack.data_keyring)
+            stored = Stored(SealedStore(store, keys))
             while True:
                 await google.catch_up(ledger)
                 await stored.catch_up()

@@ -9,6 +9,7 @@ from typing import Final, Self
 from drivewake.lab.demo.nats_users import NatsUsers, make_users
 from drivewake.lab.issuer.server import CLIENT_ID as CONSOLE
 from drivewake.lab.servers import (
+from drivewake.runtime.keyring import Keyring
     ManagedProcess,
     NatsServer,
     PostgresServer,
@@ -18,6 +19,7 @@ from drivewake.lab.servers import (
 )
 
 DATABASE: Final = "drivewake"
+DATA_KEY_ID: Final = "k1"
 SERVICES: Final = ("auth", "webhook", "poller", "normalizer")
 HOST: Final = "127.0.0.1"
 STEP_TIMEOUT_S: Final = 60.0
@@ -62,6 +64,7 @@ class Stack:
         self.postgres = PostgresServer(self.directory / "postgres")
         self.ports = {name: free_port() for name in ("google", "issuer", *SERVICES)}
         self.issuer_secret = secrets.token_urlsafe(24)
+        self.data_key = secrets.token_bytes(32)
         self._client_secret = secrets.token_urlsafe(24)
         self._passwords = {name: secrets.token_urlsafe(18) for name in SERVICES}
         self.processes: dict[str, ManagedProcess] = {}
@@ -235,9 +238,14 @@ class Stack:
             **{name: str(value) for name, value in POLLING.items()},
         }
 
+    @property
+    def data_keyring(self) -> Keyring:
+        """The keyring that personal data is sealed under."""
+        return Keyring({DATA_KEY_ID: self.data_key})
+
     def _normalizer_settings(self) -> dict[str, str]:
         key = secrets.token_hex(32)
-        ring = f"k1:{base64.b64encode(secrets.token_bytes(32)).decode()}"
+        ring = f"{DATA_KEY_ID}:{base64.b64encode(self.data_key).decode()}"
         return {
             **self._postgres("normalizer"),
             "DRIVEWAKE_DATA_KEYRING_FILE": self._secret("data-keyring", ring),
