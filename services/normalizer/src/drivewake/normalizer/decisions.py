@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from drivewake.contracts.events import EventData, SightingGained
+from drivewake.contracts.events import EventData, FilePermissionsChanged, SightingGained
 from drivewake.contracts.ids import PARTITIONS, partition_of
 from drivewake.contracts.keys import connection_parts, log_parts
 from drivewake.eventstore.store import ABSENT, ANY, Applied, Batch, HeadWrite, Mark, NewEvent
@@ -21,8 +21,15 @@ from drivewake.normalizer.domain.decide import step
 from drivewake.normalizer.domain.head import EMPTY, Head, decode_head, encode_head
 from drivewake.normalizer.domain.identity import parts_of
 from drivewake.normalizer.domain.logs import BEGINNINGS, decide_fact, fact_id
-from drivewake.normalizer.domain.observation import Ended, Observation, Seen, microseconds
+from drivewake.normalizer.domain.observation import (
+    Ended,
+    Observation,
+    Seen,
+    Shared,
+    microseconds,
+)
 from drivewake.normalizer.domain.parts import head_of
+from drivewake.normalizer.domain.refetch import inherits_below
 from drivewake.normalizer.errors import UndecidableError
 from drivewake.normalizer.items import (
     ConnectionItem,
@@ -58,6 +65,19 @@ def heads_of(items: Iterable[Item]) -> dict[tuple[str, str], set[str]]:
     return wanted
 
 
+class Refetch(msgspec.Struct, frozen=True):
+    """What lies below a folder should be read anew; `id` names the request, as its cause."""
+
+    origin: Origin
+    folder: str
+    id: str
+
+
+def _is_told_first(item: FileItem) -> bool:
+    """Whether Google's log said it, or it was asked for by itself; a listing reads all anyway."""
+    return bool(item.cursor) or isinstance(item.observation, Shared)
+
+
 class _Slot:
     """A file's head while a batch is decided."""
 
@@ -86,6 +106,7 @@ class Decisions:
         self._marks: list[Mark] = []
         self._applied: dict[tuple[str, str, int], Applied] = {}
         self.causes: dict[uuid.UUID, Item] = {}
+        self.refetches: list[Refetch] = []
 
     def add(self, item: Item) -> None:
         """Decide one item on top of those before it."""
@@ -119,6 +140,7 @@ class Decisions:
         origin = item.origin
         slot = self._slot((origin.tenant, FILE, item.file))
         minted: list[NewEvent] = []
+        below: list[Refetch] = []
         head = slot.head
         for observation in self._with_end(origin, item.observation):
             before = head
@@ -128,7 +150,11 @@ class Decisions:
                 if isinstance(data, SightingGained) and data.epoch == 1:
                     kind = sighting_kind(origin.connection, partition_of(origin.tenant, item.file))
                     self._first_seen[origin.tenant, kind, item.file] = None
+                elif isinstance(data, FilePermissionsChanged) and _is_told_first(item):
+                    if inherits_below(before, data):
+                        below.append(Refetch(origin, item.file, minted[-1].key.hex))
         slot.head = head
+        self.refetches += below
         self._events += minted
         self.causes |= {event.key: item for event in minted}
         if item.cursor:
