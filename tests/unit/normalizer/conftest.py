@@ -18,6 +18,7 @@ from drivewake.contracts.ids import PARTITIONS, partition_of
 from drivewake.contracts.raw import RAW_TYPE, RAWS, LogFact, Raw, Source
 from drivewake.eventstore.codec import to_event
 from drivewake.eventstore.memory import MemoryStore
+from drivewake.normalizer.adapters import BusRefetcher
 from drivewake.normalizer.burial import Burial
 from drivewake.normalizer.committing import Committer
 from drivewake.normalizer.handlers import CONNECTIONS as CONNECTION_FEED
@@ -45,6 +46,7 @@ class Harness:
     def __init__(self) -> None:
         self.bus = MemoryBus()
         self.store = MemoryStore()
+        self.refetcher = BusRefetcher(self.bus, BusGraveyard(self.bus), SystemClock())
         self.rule = DeadRule(window=1000, ratio=1.0, in_a_row=1000)
         self._numbers = itertools.count(1)
         self._pullers: dict[int, Any] = {}
@@ -53,7 +55,7 @@ class Harness:
     def handler_on(self, store: Store) -> BatchHandler:
         """Return a handler that writes to a store."""
         clock = SystemClock()
-        committer = Committer(store, Mint(SECRET), self.bus, clock)
+        committer = Committer(store, Mint(SECRET), self.bus, self.refetcher, clock)
         burial = Burial(BusGraveyard(self.bus), DeadBound(self.rule), clock)
         return BatchHandler(committer, Sweeper(store, committer), burial, self.bus, clock)
 

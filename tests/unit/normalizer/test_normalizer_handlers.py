@@ -21,6 +21,7 @@ from drivewake.contracts.raw import LogFact
 from drivewake.eventstore.errors import PoisonError, StoreUnavailableError
 from drivewake.eventstore.memory import MemoryStore
 from drivewake.eventstore.store import ABSENT, Appended, Batch, Head, HeadWrite
+from drivewake.normalizer.adapters import BusRefetcher
 from drivewake.normalizer.burial import Burial
 from drivewake.normalizer.committing import Committer
 from drivewake.normalizer.errors import ContendedError, TooManyDeadError, UndecidableError
@@ -260,7 +261,8 @@ async def test_dead_message_counts_once_however_often_its_burial_is_tried(
 ) -> None:
     """While DRIVE_DEAD is away one corpse stays one: the service waits, it does not stop."""
     clock = SystemClock()
-    committer = Committer(harness.store, Mint(SECRET), harness.bus, clock)
+    refetcher = BusRefetcher(harness.bus, BusGraveyard(harness.bus), clock)
+    committer = Committer(harness.store, Mint(SECRET), harness.bus, refetcher, clock)
     bound = DeadBound(DeadRule(window=100, ratio=1.0, in_a_row=3))
     burial = Burial(Closed(harness.bus, refusals=5), bound, clock)
     handler = BatchHandler(committer, Sweeper(harness.store, committer), burial, harness.bus, clock)
@@ -626,7 +628,9 @@ async def test_sweeping_an_unreadable_connection_is_undecidable(harness: "Harnes
     await unreadable_connection(harness)
     await harness.connection(10, "revoked", 2)
     (taken,) = await harness.take()
-    committer = Committer(harness.store, Mint(SECRET), harness.bus, SystemClock())
+    clock = SystemClock()
+    refetcher = BusRefetcher(harness.bus, BusGraveyard(harness.bus), clock)
+    committer = Committer(harness.store, Mint(SECRET), harness.bus, refetcher, clock)
     with pytest.raises(UndecidableError, match="unreadable"):
         await Sweeper(harness.store, committer).end_connection(decode_connection(taken.delivery))
 

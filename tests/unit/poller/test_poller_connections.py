@@ -15,11 +15,12 @@ from drivewake.contracts.signals import SIGNALS, Signal
 from drivewake.poller import domain
 from drivewake.poller.buckets import BusChannels, BusLogs
 from drivewake.poller.connections import Connections
-from drivewake.poller.outgoing import BusGraveyard, BusRaws, BusSignals
+from drivewake.poller.outgoing import BusRaws, BusSignals
 from drivewake.poller.ports import Held, Outside, key_of
 from drivewake.poller.reconciler import Pace, Reconciler
 from drivewake.runtime.bus import Entry
 from drivewake.runtime.clock import SystemClock
+from drivewake.runtime.dead import BusGraveyard
 from drivewake.runtime.lifecycle import Stop
 from drivewake.runtime.memory import MemoryBus
 

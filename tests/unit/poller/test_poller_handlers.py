@@ -17,11 +17,12 @@ from drivewake.poller.buckets import BusChannels, BusLogs
 from drivewake.poller.connections import Connections
 from drivewake.poller.domain import GiveBack
 from drivewake.poller.handlers import Bounds, SignalHandler
-from drivewake.poller.outgoing import BusGraveyard, BusRaws, BusSignals
+from drivewake.poller.outgoing import BusRaws, BusSignals
 from drivewake.poller.polling import Claim, Done, Outcome
 from drivewake.poller.ports import Outside
 from drivewake.runtime.bus import Message
 from drivewake.runtime.clock import SystemClock
+from drivewake.runtime.dead import BusGraveyard
 from drivewake.runtime.errors import BusUnavailableError
 from drivewake.runtime.lifecycle import Stop
 from drivewake.runtime.memory import MemoryBus

@@ -20,11 +20,12 @@ from drivewake.poller import domain, listing
 from drivewake.poller.buckets import BusChannels, BusLogs
 from drivewake.poller.domain import GiveBack, Rules
 from drivewake.poller.memberships import BusMemberships
-from drivewake.poller.outgoing import MAX_RAW_BYTES, BusGraveyard, BusRaws, BusSignals
+from drivewake.poller.outgoing import BusRaws, BusSignals
 from drivewake.poller.polling import Done, Polling
 from drivewake.poller.ports import Held, Outside, Page, Seen, Step, key_of
 from drivewake.poller.rhythm import Rhythm
 from drivewake.runtime.bus import Message, PublishAck
+from drivewake.runtime.dead import MAX_BODY_BYTES, BusGraveyard
 from drivewake.runtime.errors import BusUnavailableError, StreamFullError
 from drivewake.runtime.memory import MemoryBus
 
@@ -365,8 +366,8 @@ async def test_items_that_cannot_be_routed_are_dead_letters() -> None:
 
 
 async def test_letter_of_an_oversize_item_says_what_was_cut() -> None:
-    """The reason tells the whole size and the digest, by which the item can be known again."""
-    body = b'{"x":"' + b"y" * MAX_RAW_BYTES + b'"}'
+    """It tells the whole size and the digest, by which the item can be known again."""
+    body = b'{"x":"' + b"y" * MAX_BODY_BYTES + b'"}'
     seen = Seen(id="big", body=msgspec.Raw(body))
     world = World(
         lambda record: Step(
@@ -380,6 +381,6 @@ async def test_letter_of_an_oversize_item_says_what_was_cut() -> None:
     stored = await world.bus.last(subjects.DEAD.name)
     assert stored is not None
     letter = decode_dead(stored.data)
-    assert body[:MAX_RAW_BYTES] == letter.original()
+    assert body[:MAX_BODY_BYTES] == letter.original()
     digest = hashlib.sha256(body).hexdigest()
-    assert f"body cut from {len(body)} bytes, sha256 {digest}" in letter.reason
+    assert (len(body), digest) == (letter.cut_from_bytes, letter.sha256)

@@ -16,6 +16,7 @@ from drivewake.eventstore.relay import Relay
 from drivewake.eventstore.sealing import SealedStore
 from drivewake.eventstore.sharing import Sharing
 from drivewake.eventstore.store import EventStore
+from drivewake.normalizer.adapters import BusRefetcher
 from drivewake.normalizer.burial import SERVICE, Burial
 from drivewake.normalizer.committing import Committer
 from drivewake.normalizer.consuming import Consumption
@@ -120,11 +121,14 @@ def assemble(
 ) -> None:
     """Put the normalizer together on a bus and a store; add its tasks to the service."""
     clock = SystemClock()
-    committer = Committer(store, Mint(settings.secret()), bus, clock, lanes=settings.lanes)
+    graveyard = BusGraveyard(bus)
+    refetcher = BusRefetcher(bus, graveyard, clock)
+    mint = Mint(settings.secret())
+    committer = Committer(store, mint, bus, refetcher, clock, lanes=settings.lanes)
     handler = BatchHandler(
         committer,
         Sweeper(store, committer),
-        Burial(BusGraveyard(bus), DeadBound(settings.dead_rule()), clock),
+        Burial(graveyard, DeadBound(settings.dead_rule()), clock),
         bus,
         clock,
         Payloads(ObjectBlobs.open(settings.blobs_url), clock) if settings.blobs_url else None,

@@ -16,7 +16,7 @@ from drivewake.normalizer.errors import ContendedError, UndecidableError
 from drivewake.normalizer.items import ConnectionItem, Item
 from drivewake.normalizer.minting import Mint
 from drivewake.normalizer.part_decisions import HeadKey
-from drivewake.normalizer.ports import Store
+from drivewake.normalizer.ports import Refetcher, Store
 from drivewake.runtime.bus import Doorbell
 from drivewake.runtime.clock import Clock
 from drivewake.runtime.logging import get_logger
@@ -38,15 +38,24 @@ class Committer:
     """Makes items durable. Returning means that each is, or is among the refused.
 
     Raises StoreUnavailableError and other StoreErrors as the store does; ContendedError when
-    heads move faster than they are decided. Items stay as they are then: commit them again.
+    heads move faster than they are decided; BusError when requests cannot be written. Items
+    stay as they are then: commit them again.
     """
 
     def __init__(
-        self, store: Store, mint: Mint, doorbell: Doorbell, clock: Clock, *, lanes: int = 1
+        self,
+        store: Store,
+        mint: Mint,
+        doorbell: Doorbell,
+        refetcher: Refetcher,
+        clock: Clock,
+        *,
+        lanes: int = 1,
     ) -> None:
         self._store = store
         self._mint = mint
         self._doorbell = doorbell
+        self._refetcher = refetcher
         self._clock = clock
         self._lanes = lanes
 
@@ -138,6 +147,9 @@ class Committer:
         return decisions, refused
 
     async def _append(self, decisions: Decisions, lane: int, items: Sequence[Item]) -> None:
+        if decisions.refetches:
+            # Before the append: what is decided anew after a crash is no change any more.
+            await self._refetcher.refetch(decisions.refetches)
         began_s = time.perf_counter()
         appended = await self._store.append(decisions.batch(lane))
         metrics.APPEND_DURATION.observe(time.perf_counter() - began_s)

@@ -73,9 +73,11 @@ class Refetch(msgspec.Struct, frozen=True):
     id: str
 
 
-def _is_told_first(item: FileItem) -> bool:
-    """Whether Google's log said it, or it was asked for by itself; a listing reads all anyway."""
-    return bool(item.cursor) or isinstance(item.observation, Shared)
+def _reaches_below(item: FileItem, before: Head, changed: FilePermissionsChanged) -> bool:
+    """Whether descendants must be read anew: not for a listing, which reads them anyway."""
+    if not item.cursor and not isinstance(item.observation, Shared):
+        return False
+    return inherits_below(before, changed)
 
 
 class _Slot:
@@ -150,9 +152,10 @@ class Decisions:
                 if isinstance(data, SightingGained) and data.epoch == 1:
                     kind = sighting_kind(origin.connection, partition_of(origin.tenant, item.file))
                     self._first_seen[origin.tenant, kind, item.file] = None
-                elif isinstance(data, FilePermissionsChanged) and _is_told_first(item):
-                    if inherits_below(before, data):
-                        below.append(Refetch(origin, item.file, minted[-1].key.hex))
+                elif isinstance(data, FilePermissionsChanged) and _reaches_below(
+                    item, before, data
+                ):
+                    below.append(Refetch(origin, item.file, minted[-1].key.hex))
         slot.head = head
         self.refetches += below
         self._events += minted

@@ -15,13 +15,7 @@ from drivewake.poller.connections import Connections
 from drivewake.poller.control import Control
 from drivewake.poller.handlers import SignalHandler
 from drivewake.poller.memberships import BusMemberships
-from drivewake.poller.outgoing import (
-    MAX_CLAIMED_BYTES,
-    SOURCE,
-    BusGraveyard,
-    BusRaws,
-    BusSignals,
-)
+from drivewake.poller.outgoing import MAX_CLAIMED_BYTES, SOURCE, BusRaws, BusSignals
 from drivewake.poller.polling import Polling
 from drivewake.poller.ports import Outside
 from drivewake.poller.reconciler import Reconciler
@@ -32,6 +26,7 @@ from drivewake.runtime import telemetry
 from drivewake.runtime.blobs import ObjectBlobs
 from drivewake.runtime.bus import Bus
 from drivewake.runtime.clock import Clock, SystemClock
+from drivewake.runtime.dead import BusGraveyard
 from drivewake.runtime.errors import BusUnavailableError
 from drivewake.runtime.http import HttpServer, application
 from drivewake.runtime.lifecycle import Service, Stop

@@ -1,11 +1,9 @@
 """Takes requests from DRIVE_REQUEST, one by one, never coalesced."""
 
 import asyncio
-import base64
 from typing import Final
 
 from drivewake.contracts import subjects
-from drivewake.contracts.dead import DeadLetter
 from drivewake.contracts.envelope import HEADERS, Envelope, InvalidMessageError
 from drivewake.contracts.ids import InvalidIdError
 from drivewake.contracts.requests import ANSWER_TYPE, ANSWERS, REQUESTS, Answer, Request
@@ -14,9 +12,9 @@ from drivewake.poller import metrics
 from drivewake.poller.answering import Answering
 from drivewake.poller.connections import Connections
 from drivewake.poller.outgoing import SOURCE
-from drivewake.poller.ports import Graveyard
 from drivewake.runtime.bus import Delivery, Message, Publisher, Puller
 from drivewake.runtime.clock import Clock
+from drivewake.runtime.dead import Graveyard, dead_delivery
 from drivewake.runtime.errors import BusError
 from drivewake.runtime.lifecycle import Stop
 from drivewake.runtime.logging import get_logger
@@ -164,18 +162,9 @@ class RequestHandler:
 
     async def _bury(self, delivery: Delivery, reason: str) -> None:
         _log.error("a request went to the dead letters", action="dead", reason=reason)
-        letter = DeadLetter(
-            service="poller",
-            reason=reason,
-            stream=subjects.REQUEST.name,
-            sequence=delivery.stream_sequence,
-            subject=delivery.subject,
-            body=base64.b64encode(delivery.data).decode(),
-            failed_at=self._clock.now(),
-            headers=dict(delivery.headers),
-        )
+        letter = dead_delivery("poller", subjects.REQUEST.name, delivery, reason, self._clock.now())
         try:
-            await self._graveyard.bury(letter)
+            await self._graveyard.bury([letter])
             await delivery.ack()
         except BusError as error:
             _log.warning("a dead letter was not written", action="bury_failed", reason=str(error))

@@ -1,14 +1,12 @@
 """Takes signals from the stream and serves each log's, one at a time, fairly."""
 
 import asyncio
-import base64
 from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 from drivewake.contracts import subjects
-from drivewake.contracts.dead import DeadLetter
 from drivewake.contracts.envelope import Envelope, InvalidMessageError
 from drivewake.contracts.ids import InvalidIdError
 from drivewake.contracts.signals import SIGNALS, Signal
@@ -18,10 +16,10 @@ from drivewake.poller.connections import Connections
 from drivewake.poller.domain import GiveBack, merged
 from drivewake.poller.loops import run_until
 from drivewake.poller.polling import Claim, Done, Outcome, Polling
-from drivewake.poller.ports import Graveyard
 from drivewake.poller.turns import Turns
 from drivewake.runtime.bus import Delivery, Puller
 from drivewake.runtime.clock import Clock
+from drivewake.runtime.dead import Graveyard, dead_delivery
 from drivewake.runtime.errors import BusError
 from drivewake.runtime.lifecycle import Stop
 from drivewake.runtime.logging import get_logger
@@ -213,18 +211,9 @@ class SignalHandler:
 
     async def _bury(self, delivery: Delivery, reason: str) -> None:
         _log.error("a signal went to the dead letters", action="dead", reason=reason)
-        letter = DeadLetter(
-            service="poller",
-            reason=reason,
-            stream=subjects.SIGNAL.name,
-            sequence=delivery.stream_sequence,
-            subject=delivery.subject,
-            body=base64.b64encode(delivery.data).decode(),
-            failed_at=self._clock.now(),
-            headers=dict(delivery.headers),
-        )
+        letter = dead_delivery("poller", subjects.SIGNAL.name, delivery, reason, self._clock.now())
         try:
-            await self._graveyard.bury(letter)
+            await self._graveyard.bury([letter])
         except BusError as error:
             _log.warning("a dead letter was not written", action="bury_failed", reason=str(error))
             return  # it comes again

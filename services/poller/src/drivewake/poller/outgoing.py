@@ -1,8 +1,6 @@
 """What the poller writes: raws in atomic batches, signals now or later, dead letters."""
 
-import base64
 import datetime as dt
-import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -10,15 +8,15 @@ import msgspec
 
 from drivewake.contracts import subjects
 from drivewake.contracts.claims import MAX_PAYLOAD_BYTES
-from drivewake.contracts.dead import DeadLetter, encode_dead
 from drivewake.contracts.envelope import HEADERS, Envelope
 from drivewake.contracts.ids import PARTITIONS, new_id, partition_of
 from drivewake.contracts.raw import RAW_TYPE, RAWS, LogFact, Raw
 from drivewake.contracts.records import LogRecord
 from drivewake.contracts.signals import Reason, Signal, signal_message
-from drivewake.poller.ports import Graveyard, Page, Step
+from drivewake.poller.ports import Page, Step
 from drivewake.runtime.bus import Message, Publisher, Scheduler
 from drivewake.runtime.clock import Clock
+from drivewake.runtime.dead import Graveyard, dead_letter
 from drivewake.runtime.logging import get_logger
 from drivewake.runtime.telemetry import traceparent
 
@@ -98,21 +96,14 @@ class BusRaws:
             if not reason:
                 continue
             _log.error("an item went to the dead letters", action="dead", reason=reason)
-            body = bytes(seen.body)
-            reason = f"{reason}; {page.source} of log {record.log}"
-            if len(body) > MAX_RAW_BYTES:
-                digest = hashlib.sha256(body).hexdigest()
-                reason = f"{reason}; body cut from {len(body)} bytes, sha256 {digest}"
-            letter = DeadLetter(
-                service=SERVICE,
-                reason=reason,
-                stream="",
-                sequence=0,
+            letter = dead_letter(
+                SERVICE,
+                f"{reason}; {page.source} of log {record.log}",
+                at,
                 subject=subjects.raw(0, record.tenant, record.connection),
-                body=base64.b64encode(body[:MAX_RAW_BYTES]).decode(),
-                failed_at=at,
+                data=bytes(seen.body),
             )
-            await self._graveyard.bury(letter)
+            await self._graveyard.bury([letter])
 
 
 def _fact(record: LogRecord, fact: LogFact, at: dt.datetime) -> Raw:
@@ -162,18 +153,6 @@ def batches(messages: Sequence[Message]) -> Iterable[Sequence[Message]]:
         size += len(message.data)
     if start < len(messages):
         yield messages[start:]
-
-
-class BusGraveyard:
-    """The poller's dead letters."""
-
-    def __init__(self, publisher: Publisher) -> None:
-        self._publisher = publisher
-
-    async def bury(self, letter: DeadLetter) -> None:
-        """Publish a dead letter."""
-        message = Message(subject=subjects.dead(SERVICE), data=encode_dead(letter))
-        await self._publisher.publish(message)
 
 
 class BusSignals:

@@ -6,7 +6,6 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from drivewake.contracts.dead import DeadLetter
 from drivewake.contracts.raw import LogFact
 from drivewake.contracts.raw import Source as RawSource
 from drivewake.contracts.records import LogKind, LogRecord
@@ -164,14 +163,6 @@ class Signals(Protocol):
 
     async def send(self, record: LogRecord, reason: Reason, *, priority: int) -> None:
         """Signal a log now, instead of any signal that waits."""
-        ...
-
-
-class Graveyard(Protocol):
-    """Where goes what cannot be handled, whole, for operators."""
-
-    async def bury(self, letter: DeadLetter) -> None:
-        """Keep a letter durably. May raise BusError."""
         ...
 
 
