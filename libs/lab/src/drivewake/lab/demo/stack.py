@@ -9,7 +9,6 @@ from typing import Final, Self
 from drivewake.lab.demo.nats_users import NatsUsers, make_users
 from drivewake.lab.issuer.server import CLIENT_ID as CONSOLE
 from drivewake.lab.servers import (
-from drivewake.runtime.keyring import Keyring
     ManagedProcess,
     NatsServer,
     PostgresServer,
@@ -17,6 +16,7 @@ from drivewake.runtime.keyring import Keyring
     ServerError,
     free_port,
 )
+from drivewake.runtime.keyring import Keyring
 
 DATABASE: Final = "drivewake"
 DATA_KEY_ID: Final = "k1"
