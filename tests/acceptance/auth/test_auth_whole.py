@@ -150,14 +150,18 @@ async def test_it_drains_on_sigterm(installation: Installation) -> None:
 
 @pytest.mark.parametrize("user", ["webhook", "normalizer", "operator", "downstream"])
 async def test_the_broker_makes_callers_true(installation: Installation, user: str) -> None:
-    """Nobody else asks in poller's name, and nobody else announces connections."""
+    """Nobody else asks in poller's name, and nobody announces connections.
+
+    But operators, who put dead letters back to where they came from.
+    """
     connection = await installation.connect()
     bus = await installation.bus(user)
     with pytest.raises(AuthUnavailableError, match="denies"):
         await TokenSource(bus, "poller", timeout_s=1).token(TENANT, connection)
     forged = Message(subject=subjects.connection(TENANT, connection), data=b"{}")
-    with pytest.raises(BusPermissionError):
-        await bus.publish(forged)
+    if user != "operator":
+        with pytest.raises(BusPermissionError):
+            await bus.publish(forged)
     await installation.until_status(connection, "active")
 
 
@@ -250,6 +254,7 @@ async def test_no_secret_is_written_anywhere(installation: Installation) -> None
     bus = await installation.bus("poller")
     source = TokenSource(bus, "poller")
     tokens = [await source.token(TENANT, connection)]
+    key = await _service_account(installation)
     refresh_tokens = [*world.grants._refresh]
     google.call(world.grants.expire_access, ALICE)
     tokens.append(await source.rejected(tokens[0]))
@@ -274,10 +279,11 @@ async def test_no_secret_is_written_anywhere(installation: Installation) -> None
         installation.key,
         world.options.client_secret,
         installation.users.seeds["auth"].read_text(),
+        *key["private_key"].splitlines()[2:4],
         *refresh_tokens,
         *(token.reveal() for token in tokens),
     ]
-    assert 9 <= len(secrets)
+    assert 11 <= len(secrets)
     written = [
         installation.directory / "auth.log",
         *installation.nats.directory.rglob("*.blk"),
@@ -296,6 +302,29 @@ async def test_no_secret_is_written_anywhere(installation: Installation) -> None
     assert _found(people, [], [ALICE, BOB]) == []
 
 
+async def _service_account(installation: Installation) -> dict[str, Any]:
+    """Connect Bob by a service account; return its key file."""
+    simulated = f"{installation.google.base_url}/_sim/service-accounts"
+    async with installation.http.post(simulated, json={"name": "canary"}) as answer:
+        key: dict[str, Any] = await answer.json()
+    scopes = ["drive.readonly", "drive.activity.readonly"]
+    wish = {
+        "email": key["client_email"],
+        "domain": "example.com",
+        "scopes": [f"https://www.googleapis.com/auth/{scope}" for scope in scopes],
+    }
+    async with installation.http.post(f"{simulated}/delegate", json=wish) as answer:
+        assert 200 == answer.status
+    status, made = await installation.api("POST", "/v1/service-accounts", {"key": key})
+    assert 201 == status, made
+    path = f"/v1/service-accounts/{made['id']}/connections"
+    _, body = await installation.api("POST", path, {"subjects": [BOB]})
+    bus = await installation.bus("webhook")
+    await TokenSource(bus, "webhook").token(TENANT, body["outcomes"][0]["connection"])
+    await bus.close()
+    return key
+
+
 async def _fail_in_every_way(installation: Installation, bus: Any, connection: str) -> list[str]:  # noqa: ANN401
     """Make everything go wrong that can, with secrets in hand; return what was answered."""
     seen = []
@@ -310,13 +339,14 @@ async def _fail_in_every_way(installation: Installation, bus: Any, connection: s
     for body in (b"", b"{", msgspec.json.encode({"tenant": "x"})):
         reply = await bus.request(subjects.token_rpc("poller"), body, timeout_s=5)
         seen.append(reply.decode())
-    await installation.rows(
-        "update auth.refresh_token set sealed = '\\x00' where connection <> $1", connection
+    tampered = await installation.rows(
+        "update auth.refresh_token set sealed = '\\x00' where connection <> $1"
+        " returning connection",
+        connection,
     )
-    for other in await installation.connections():
-        if other != connection:
-            with pytest.raises(GoogleError):
-                await TokenSource(bus, "poller").token(TENANT, other)
+    assert 1 == len(tampered)
+    with pytest.raises(GoogleError):
+        await TokenSource(bus, "poller").token(TENANT, tampered[0]["connection"])
     return seen
 
 
