@@ -89,6 +89,7 @@ class ScriptedGoogle:
         self.scope = GRANTED
         self.claims: dict[str, Any] = {}
         self.answer_token: tuple[int, bytes] | None = None
+        self.answer_headers: dict[str, str] = {}
         self.answer_revoke: tuple[int, bytes] | None = None
         self.refresh_gate = asyncio.Event()
         self.refresh_gate.set()
@@ -121,7 +122,12 @@ class ScriptedGoogle:
             await self.refresh_gate.wait()
         if self.answer_token is not None:
             status, body = self.answer_token
-            return web.Response(status=status, body=body, content_type="application/json")
+            return web.Response(
+                status=status,
+                body=body,
+                content_type="application/json",
+                headers=self.answer_headers,
+            )
         if form.get("client_secret") != self.client_secret:
             return web.json_response({"error": "invalid_client"}, status=401)
         if form["grant_type"] == "refresh_token":

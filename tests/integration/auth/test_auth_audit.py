@@ -64,6 +64,7 @@ async def test_everything_that_happens_is_in_the_chain(world: World) -> None:
     await world.api("GET", "/v1/connections/nobody")
     await world.api("POST", "/v1/tenants", {}, world.issuer.access_token("rita", ["reader"]))
     await world.api("GET", "/v1/tenants", token="forged")
+    await world.arrive({"state": "forged", "code": "4/stolen"}, {})
     await world.api("POST", f"/v1/connections/{connection}/revoke")
     await world.until_status(connection, "revoked")
     records = await chain(world)
@@ -83,6 +84,7 @@ async def test_everything_that_happens_is_in_the_chain(world: World) -> None:
         (admin, "api.refused", "unknown"): 1,
         ("caller:rita", "api.refused", "forbidden"): 1,
         ("nobody", "api.refused", "unauthorized"): 1,
+        ("person", "sign_in.refused", "again"): 1,
         (admin, "connection.changed", "revoking"): 1,
         ("auth", "connection.changed", "revoked"): 1,
     }

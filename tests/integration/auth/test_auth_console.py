@@ -134,6 +134,9 @@ async def test_a_form_that_is_not_ours_changes_nothing(console_world: World) -> 
     assert 200 == await send(world, path, {}, {"form": word})  # the page that asks to sign in
     assert 200 == (await page(world, path, cookies))[0]
     assert "active" == (await world.one("select status from auth.connection"))["status"]
+    _, audit = await world.api("GET", "/v1/audit?limit=1000")
+    refused = [r for r in audit["records"] if r["action"] == "console.refused"]
+    assert 7 == sum(record["count"] for record in refused if record["who"] == "caller:ada")
     assert 303 == await send(world, path, cookies, {"form": word}, Origin=world.url)
     await world.until_status(connection, "revoked")
 

@@ -3,17 +3,22 @@
 import asyncio
 import base64
 import datetime as dt
+import gzip
 from typing import Any
 
 import msgspec
 import pytest
 from nacl.public import PrivateKey, SealedBox
+from pydantic import SecretStr
 
+from drivewake.auth.errors import GoogleUnavailableError
+from drivewake.auth.google import Endpoints, GoogleHttp
 from drivewake.contracts import subjects
 from drivewake.contracts.rpc import Refusal, ReportReply, TokenAnswer, TokenReply
 from drivewake.runtime.errors import BusError
 
 World = Any  # the fixture of conftest.py
+ScriptedGoogle = Any  # of conftest.py
 DRIVE = "https://www.googleapis.com/auth/drive.readonly"
 ACTIVITY = "https://www.googleapis.com/auth/drive.activity.readonly"
 
@@ -165,6 +170,31 @@ async def test_a_failing_google_changes_no_connection(
 
     await world.until(recovered)
     assert ["active"] == [state.status for state in await world.history(connection)]
+
+
+async def test_a_google_that_never_ends_is_given_up_on(google: ScriptedGoogle) -> None:
+    """No answer in time, or one that unpacks to more than any answer is: come later."""
+    here = f"{google.url}/token"
+    endpoints = Endpoints(
+        authorization_url="", token_url=here, revoke_url="", jwks_url="", issuer=""
+    )
+    asking = GoogleHttp(
+        endpoints,
+        client_id="c",
+        client_secret=SecretStr(google.client_secret),
+        redirect_uri="",
+        timeout_s=0.3,
+    )
+    await asking.open()
+    google.refresh_gate.clear()
+    with pytest.raises(GoogleUnavailableError, match="did not answer"):
+        await asking.refresh(SecretStr("1//0token"))
+    google.refresh_gate.set()
+    google.answer_token = (200, gzip.compress(bytes(50_000_000)))
+    google.answer_headers = {"Content-Encoding": "gzip"}
+    with pytest.raises(GoogleUnavailableError):
+        await asking.refresh(SecretStr("1//0token"))
+    await asking.close()
 
 
 async def test_a_wrong_client_secret_is_no_connections_fault(quiet_world: World) -> None:

@@ -130,12 +130,12 @@ async def compose(service: Service, settings: Settings, bus: NatsBus, clock: Clo
         issuer=settings.google_issuer,
         client_id=settings.google_client_id,
     )
-    delegations = ServiceAccountDesk(store, google, keyring, clock, required=settings.scopes)
+    delegations = ServiceAccountDesk(store, google, keyring, clock, trail, required=settings.scopes)
     rotator = Rotator(store, keyring, clock, trail)
     app = http_application(
         service,
         [
-            *http.public_handlers(sign_ins, secure=settings.is_public_https),
+            *http.public_handlers(sign_ins, trail, secure=settings.is_public_https),
             *receiver_handlers(receiver),
             *console,
             http_api.behind(
@@ -221,7 +221,7 @@ async def _entrances(
     doorman = Doorman(
         console, buckets, clock, origin=settings.origin, secure=settings.is_public_https
     )
-    return gate, console_handlers(console, desk, doorman, public_url=settings.public_url)
+    return gate, console_handlers(console, desk, doorman, trail, public_url=settings.public_url)
 
 
 def _consent(settings: Settings) -> Consent:
@@ -241,7 +241,7 @@ def _readiness(database: Database, bus: NatsBus) -> Mapping[str, Check]:
 def openapi_document() -> str:
     """Return the OpenAPI document of the HTTP API; needs no settings and no servers."""
     handlers = [
-        *http.public_handlers(_ABSENT, secure=True),
+        *http.public_handlers(_ABSENT, _ABSENT, secure=True),
         *receiver_handlers(_ABSENT),
         http_api.behind(
             _ABSENT,

@@ -47,7 +47,9 @@ def _cookie(name: str, value: SecretStr | None, *, secure: bool) -> Cookie:
     )
 
 
-def public_handlers(sign_ins: SignInService, *, secure: bool) -> Sequence[ControllerRouterHandler]:
+def public_handlers(
+    sign_ins: SignInService, trail: Trail, *, secure: bool
+) -> Sequence[ControllerRouterHandler]:
     """Return what browsers use. `secure` cookies travel over https only."""
 
     @get("/v1/connect", summary="Go to Google to connect an account", status_code=HTTPStatus.FOUND)
@@ -84,6 +86,7 @@ def public_handlers(sign_ins: SignInService, *, secure: bool) -> Sequence[Contro
             headers = {**pages.HEADERS, "Location": CONNECTED_PATH}
             answer = Response(None, status_code=HTTPStatus.SEE_OTHER, headers=headers)
         except SignInError as failure:
+            trail.count("person", "sign_in.refused", failure.page, failure.detail)
             answer = pages.page(failure.page, failure.detail)
         except StoreUnavailableError:
             answer = pages.page("down")

@@ -1,7 +1,7 @@
 """The console over HTTP: what people with a session see and do, safe from other sites' forms."""
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from math import ceil
 from typing import Annotated, Any, Final
@@ -12,6 +12,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.types import ControllerRouterHandler
 
 from drivewake.auth import console_pages as pages
+from drivewake.auth.audit import Trail
 from drivewake.auth.callers import Role
 from drivewake.auth.console import LOGIN_LIFE, SESSION_LIFE, Console, Session
 from drivewake.auth.desk import Desk
@@ -60,6 +61,11 @@ class Doorman:
         if not found.caller.may(role):
             raise ForbiddenError(f"this needs the role {role}; yours is {found.role}")
         return found
+
+    def name_of(self, request: Ask) -> str:
+        """Return how records name who asks."""
+        found = self._console.session(request.cookies.get(self.session_cookie, ""))
+        return "nobody" if found is None else found.caller.name
 
     async def acting(self, request: Ask) -> tuple[Session, dict[str, str]]:
         """Return who sends a form that may change something, and its fields; ForbiddenError.
@@ -178,12 +184,17 @@ def _at_work(desk: Desk, doorman: Doorman, public_url: str) -> Sequence[Controll
 
 
 def console_handlers(
-    console: Console, desk: Desk, doorman: Doorman, *, public_url: str
+    console: Console, desk: Desk, doorman: Doorman, trail: Trail, *, public_url: str
 ) -> Sequence[ControllerRouterHandler]:
     """Return the console's pages, under `/console`; they are no part of the API's document."""
 
-    def told(status: HTTPStatus) -> Any:  # noqa: ANN401 - a handler as Litestar wants it
-        return lambda _, error: _shown(pages.welcome(str(error)), status)
+    def told(status: HTTPStatus) -> Callable[[Ask, Exception], Response[str]]:
+        def tell(request: Ask, error: Exception) -> Response[str]:
+            who = doorman.name_of(request)
+            trail.count(who, "console.refused", str(int(status)), str(error))
+            return _shown(pages.welcome(str(error)), status)
+
+        return tell
 
     return [
         Router(

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import SecretStr
 
 from drivewake.auth import scopes
+from drivewake.auth.audit import Trail
 from drivewake.auth.callers import Caller
 from drivewake.auth.domain import Connection, Established, decide
 from drivewake.auth.errors import (
@@ -69,6 +70,7 @@ class ServiceAccountDesk:
         google: Google,
         keyring: Keyring,
         clock: Clock,
+        trail: Trail,
         *,
         required: Sequence[str],
     ) -> None:
@@ -76,6 +78,7 @@ class ServiceAccountDesk:
         self._google = google
         self._keyring = keyring
         self._clock = clock
+        self._trail = trail
         self._required = scopes.parsed(" ".join(required))
 
     async def accounts(self, caller: Caller) -> Sequence[ServiceAccount]:
@@ -132,6 +135,8 @@ class ServiceAccountDesk:
             connection = await self._established(caller, account, subject)
         except (GoogleError, ConnectionEndingError) as error:
             said = error.code if isinstance(error, GoogleError) else ""
+            outcome = said or "refused"
+            self._trail.count(caller.name, "delegation.refused", outcome, tenant=account.tenant)
             return Outcome(subject=subject, connection=None, reason=_reason(error, said))
         return Outcome(subject=subject, connection=connection.id, reason="")
 
