@@ -10,7 +10,7 @@ from drivewake.gdrive.errors import (
     RateLimitedError,
     UnavailableError,
 )
-from drivewake.gdrive.quota import Budget, Governor, units
+from drivewake.gdrive.quota import Budget, Governor, metered, units, urgent
 from drivewake.gdrive.retries import Patience, Retries, RetryBudget
 
 QUICK = Patience(attempts=4, first_wait_s=0.001, max_wait_s=0.002)
@@ -178,3 +178,77 @@ async def test_an_outage_does_not_multiply_calls() -> None:
             await retries.run(flaky, "x")
 
     assert 1000 < flaky.calls <= 1111
+
+
+async def test_reserve_is_left_to_urgent_calls() -> None:
+    """Timers use what is saved up down to the reserve; a push goes at once."""
+    clock = ManualClock()
+    budget = Budget(user_per_min=1e9, project_per_min=6000, day_units=0.0, burst_s=10, reserve=0.2)
+    governor = Governor(budget, clock=clock)
+    began_s = clock.at_s
+    for _ in range(8):
+        await governor.admit("u", 100)
+    assert began_s == clock.at_s
+    mark = urgent.set(True)
+    await governor.admit("u", 100)
+    await governor.admit("u", 100)
+    urgent.reset(mark)
+    assert began_s == clock.at_s
+    await governor.admit("u", 100)
+    assert 2.0 == pytest.approx(clock.at_s - began_s)
+
+
+async def test_share_of_the_project_shrinks_with_the_replicas() -> None:
+    """Four processes spend together what one might alone; the user's budget stays whole."""
+    clock = ManualClock()
+    budget = Budget(user_per_min=1e9, project_per_min=60_000, day_units=0.0, reserve=0.0)
+    governor = Governor(budget, clock=clock)
+    governor.share_among(4)
+    began_s = clock.at_s
+    for _ in range(100):
+        await governor.admit("u", 100)
+    assert 100 * 100 / (60_000 / 60 / 4) - budget.burst_s == pytest.approx(
+        clock.at_s - began_s, abs=1
+    )
+
+
+async def test_a_day_has_its_budget_too() -> None:
+    """What Google would bill for is not spent; up to some hours of it may be saved up."""
+    clock = ManualClock()
+    budget = Budget(day_units=86_400.0, day_burst_s=100.0, reserve=0.0, max_wait_s=1e9)
+    governor = Governor(budget, clock=clock)
+    began_s = clock.at_s
+    for _ in range(20):
+        await governor.admit("u", 100)
+    assert 20 * 100 - 100 == pytest.approx(clock.at_s - began_s, abs=101)
+
+
+async def test_activity_counts_queries_of_its_own() -> None:
+    """It spends no units of Drive, and has its own pace for each user."""
+    clock = ManualClock()
+    governor = Governor(Budget(activity_per_user_min=60, reserve=0.0), clock=clock)
+    began_s = clock.at_s
+    with metered() as meter:
+        for _ in range(90):
+            await governor.admit("u", 0, method="driveactivity.activity.query")
+    assert (90, 0, 0) == (meter.calls, meter.units, governor.units_spent)
+    assert 59 == pytest.approx(clock.at_s - began_s, abs=2)
+
+
+async def test_what_is_waited_for_can_be_told() -> None:
+    """While a call waits it is counted by what holds it up."""
+    seen: list[str] = []
+
+    class Looking(ManualClock):
+        async def sleep(self, seconds: float) -> None:
+            seen.extend(what for what, count in governor.waiting.items() if count)
+            await super().sleep(seconds)
+
+    clock = Looking()
+    governor = Governor(Budget(user_per_min=600, reserve=0.0, burst_s=1), clock=clock)
+    for _ in range(3):
+        await governor.admit("u", 10)
+    governor.refused("u", RateLimitedError("slow", scope="project"))
+    await governor.admit("v", 10)
+    assert {"user", "refused"} == set(seen)
+    assert not any(governor.waiting.values())

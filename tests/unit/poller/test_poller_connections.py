@@ -12,11 +12,13 @@ from drivewake.contracts.connections import Connection, Status
 from drivewake.contracts.envelope import Envelope
 from drivewake.contracts.records import LogRecord
 from drivewake.contracts.signals import SIGNALS, Signal
+from drivewake.gdrive.quota import Budget
 from drivewake.poller import domain
 from drivewake.poller.buckets import BusChannels, BusLogs
 from drivewake.poller.connections import Connections
 from drivewake.poller.outgoing import BusRaws, BusSignals
 from drivewake.poller.ports import Held, Outside, key_of
+from drivewake.poller.pressure import Pressure
 from drivewake.poller.reconciler import Pace, Reconciler
 from drivewake.runtime.bus import Entry
 from drivewake.runtime.clock import SystemClock
@@ -135,7 +137,12 @@ async def test_deleted_record_leaves_nothing_behind() -> None:
     await world.open(late)
     await world.says("active", 1)
     repairs = Reconciler(
-        world.outside, world.connections, Pace(), me="me", under_way=lambda _: False
+        world.outside,
+        world.connections,
+        Pace(),
+        me="me",
+        pressure=Pressure(Budget()),
+        under_way=lambda _: False,
     )
     assert 1 == await repairs.sweep(Stop())
     assert [key_of(LIVE)] == list(repairs._tries)

@@ -16,6 +16,7 @@ from drivewake.contracts.raw import RAWS
 from drivewake.contracts.records import LogKind, LogRecord
 from drivewake.contracts.signals import Reason, Signal
 from drivewake.gdrive import errors
+from drivewake.gdrive.quota import Budget
 from drivewake.poller import domain, listing
 from drivewake.poller.buckets import BusChannels, BusLogs
 from drivewake.poller.domain import GiveBack, Rules
@@ -23,6 +24,7 @@ from drivewake.poller.memberships import BusMemberships
 from drivewake.poller.outgoing import BusRaws, BusSignals
 from drivewake.poller.polling import Done, Polling
 from drivewake.poller.ports import Held, Outside, Page, Seen, Step, key_of
+from drivewake.poller.pressure import Pressure
 from drivewake.poller.rhythm import Rhythm
 from drivewake.runtime.bus import Message, PublishAck
 from drivewake.runtime.dead import MAX_BODY_BYTES, BusGraveyard
@@ -143,6 +145,7 @@ class World:
             me="me",
             rules=self.rules,
             rhythm=Rhythm(),
+            pressure=Pressure(Budget()),
             draw=lambda: 0.5,
         )
 

@@ -8,11 +8,14 @@ import msgspec
 MAX_DIGITS: Final = 14  # of milliseconds since 1970: enough for the year 5000
 
 
-class Look(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What we look at of a File resource, as Google names it; the rest is nobody's business here.
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What the viewer may do with a file, as far as we ask."""
 
-    `permissions` is there only for who may share, and never for items of shared drives.
-    """
+    can_read_revisions: bool = False
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What we look at of a File resource, as Google names it."""
 
     id: str = ""
     version: str = ""
@@ -21,8 +24,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     head_revision_id: str = ""
     modified_time: str = ""
     has_augmented_permissions: bool = False
-    permissions: msgspec.Raw = msgspec.Raw()
-    capabilities: dict[str, bool] = {}
+    capabilities: Capabilities = Capabilities()
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +137,10 @@ class _FileHead(msgspec.Struct):
     id: str
 
 
+class _ChangesAgain(msgspec.Struct):
+    changes: list[_Change] = []
+
+
 class _PartList(msgspec.Struct, rename="camel"):
     permissions: list[msgspec.Raw] | None = None
     revisions: list[msgspec.Raw] | None = None
@@ -187,6 +193,7 @@ class _Channel(msgspec.Struct, rename="camel"):
 
 _change_list = msgspec.json.Decoder(_ChangeList)
 _changed = msgspec.json.Decoder(_Change)
+_changes_again = msgspec.json.Decoder(_ChangesAgain)
 _change_head = msgspec.json.Decoder(_ChangeHead)
 _file_head = msgspec.json.Decoder(_FileHead)
 _file_list = msgspec.json.Decoder(_FileList)
@@ -207,7 +214,7 @@ def decode_changes(body: bytes) -> tuple[tuple[Item, ...], str, str]:
     page = _change_list.decode(body)
     if bool(page.next_page_token) == bool(page.new_start_page_token):
         raise msgspec.ValidationError("exactly one of the two page tokens was expected")
-    return tuple(map(_change, page.changes)), page.next_page_token, page.new_start_page_token
+    return _changes(body, page.changes), page.next_page_token, page.new_start_page_token
 
 
 def decode_files(body: bytes) -> tuple[tuple[Item, ...], str, bool]:
@@ -276,6 +283,15 @@ def _check_text(body: bytes) -> None:
         body.decode()
 
 
+def _changes(body: bytes, raws: list[msgspec.Raw]) -> tuple[Item, ...]:
+    """Return the items of a page, by a second pass over all of it; one by one if one is odd."""
+    try:
+        heads = _changes_again.decode(body).changes
+    except msgspec.ValidationError:
+        return tuple(map(_change, raws))
+    return tuple(_routed(head, raw, head.file) for head, raw in zip(heads, raws, strict=True))
+
+
 def _change(raw: msgspec.Raw) -> Item:
     look: Look | None = None
     head: _ChangeHead
@@ -287,6 +303,10 @@ def _change(raw: msgspec.Raw) -> Item:
             head = _change_head.decode(raw)
         except msgspec.ValidationError:
             return Item(id="", body=raw)
+    return _routed(head, raw, look)
+
+
+def _routed(head: _ChangeHead, raw: msgspec.Raw, look: Look | None) -> Item:
     if head.change_type == "drive" or (not head.file_id and head.drive_id):
         return Item(id=head.drive_id, body=raw, removed=head.removed, is_drive=True)
     return Item(id=head.file_id, body=raw, removed=head.removed, look=look)

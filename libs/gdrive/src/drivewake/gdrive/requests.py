@@ -5,6 +5,7 @@ refuses. Building a resource object costs most of a millisecond, so they are mad
 kept; a method of a kept one costs about ten microseconds.
 """
 
+import copy
 import hashlib
 import urllib.parse
 from typing import Any, Final, NoReturn
@@ -50,6 +51,8 @@ COMMENT_FIELDS: Final = (
 CHANGES_MASK: Final = f"nextPageToken,newStartPageToken,changes({CHANGE_FIELDS})"
 FILES_MASK: Final = f"nextPageToken,incompleteSearch,files({FILE_FIELDS})"
 MAX_URI_CHARS: Final = 2048
+TOKEN_HERE: Final = "0pagetokenstandshere0"  # noqa: S105 - where one will stand
+MAX_TEMPLATES: Final = 1000
 USER_AGENT: Final = "drivewake/0.1"
 
 
@@ -90,6 +93,7 @@ class DriveRequests:
         self._revisions: Any = service.revisions()
         self._comments: Any = service.comments()
         self._about: Any = service.about()
+        self._templates: dict[tuple[int, str | None], HttpRequest] = {}
         parts = urllib.parse.urlsplit(base_url(api_endpoint, "drive/v3/"))
         self.batch_uri = f"{parts.scheme}://{parts.netloc}/batch/drive/v3"
 
@@ -102,10 +106,31 @@ class DriveRequests:
         )
 
     def list_changes(self, page_token: str, page_size: int, drive: str | None) -> HttpRequest:
-        """Build changes.list: removals and items of shared drives included."""
-        return ready(
+        """Build changes.list: removals and items of shared drives included.
+
+        The most frequent call of all: built once a log, after that only the token is set, which
+        takes a twentieth of the time.
+        """
+        template = self._list_changes(page_size, drive)
+        request = copy.copy(template)
+        request.headers = dict(template.headers)
+        token = urllib.parse.quote_plus(page_token)
+        if template.body:
+            request.body = template.body.replace(TOKEN_HERE, token)
+        else:
+            request.uri = template.uri.replace(TOKEN_HERE, token)
+        return ready(request)
+
+    def _list_changes(self, page_size: int, drive: str | None) -> HttpRequest:
+        key = (page_size, drive)
+        found = self._templates.get(key)
+        if found is not None:
+            return found
+        if len(self._templates) >= MAX_TEMPLATES:
+            self._templates.clear()
+        found = self._templates[key] = ready(
             self._changes.list(
-                pageToken=page_token,
+                pageToken=TOKEN_HERE,
                 pageSize=page_size,
                 includeRemoved=True,
                 includeItemsFromAllDrives=True,
@@ -114,6 +139,7 @@ class DriveRequests:
                 **_drive(drive),
             )
         )
+        return found
 
     def watch_changes(
         self, page_token: str, channel: dict[str, str], drive: str | None

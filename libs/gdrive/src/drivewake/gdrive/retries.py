@@ -55,6 +55,13 @@ class Retries:
         """Return what `once` returns; raise its last error when patience or budget end."""
         self._budget.earn()
         patience = self._patience
+        # Nearly all calls succeed: stamina's machinery is entered with the first failure, as if
+        # that had been its first attempt.
+        failed: UnavailableError | RateLimitedError | None = None
+        try:
+            return await once()
+        except (UnavailableError, RateLimitedError) as error:
+            failed = error
         async for attempt in stamina.retry_context(
             on=self._worth,
             attempts=patience.attempts,
@@ -64,6 +71,9 @@ class Retries:
             wait_jitter=patience.first_wait_s,
         ):
             with attempt:
+                if failed is not None:
+                    error, failed = failed, None
+                    raise error
                 return await once()
         raise AssertionError(f"{name}: stamina ends by returning or raising")  # pragma: no cover
 

@@ -8,6 +8,7 @@ from drivewake.gdrive.capture import Capture
 from drivewake.gdrive.client import DriveClient
 from drivewake.gdrive.quota import Governor
 from drivewake.gdrive.transport import Limits, Transport
+from drivewake.poller import metrics
 from drivewake.poller.answering import Answering
 from drivewake.poller.asked import RequestHandler
 from drivewake.poller.buckets import BusChannels, BusLogs
@@ -18,7 +19,9 @@ from drivewake.poller.memberships import BusMemberships
 from drivewake.poller.outgoing import MAX_CLAIMED_BYTES, SOURCE, BusRaws, BusSignals
 from drivewake.poller.polling import Polling
 from drivewake.poller.ports import Outside
+from drivewake.poller.pressure import Pressure
 from drivewake.poller.reconciler import Reconciler
+from drivewake.poller.replicas import Replicas
 from drivewake.poller.settings import PollerSettings
 from drivewake.poller.sources import ActivitySource, ChangesSource, Enrichment, Memory
 from drivewake.poller.status import Status
@@ -102,6 +105,7 @@ async def assemble(
     )
     tokens = TokenSource(bus, NAME, clock=clock)
     connections = Connections(bus, outside, tokens, activity=settings.activity)
+    pressure = Pressure(settings.budget())
     enrichment = Enrichment(drive, tokens, settings.enrich, Memory())
     changes = ChangesSource(drive, tokens, clock, rules, enrichment, page_size=settings.page_size)
     activity = ActivitySource(drive, tokens, clock, settings.windows())
@@ -112,6 +116,7 @@ async def assemble(
         me=me,
         rules=rules,
         rhythm=rhythm,
+        pressure=pressure,
         draw=random.SystemRandom().random,
     )
     puller = await bus.puller(subjects.POLLER_SIGNALS)
@@ -134,9 +139,21 @@ async def assemble(
         concurrency=settings.request_concurrency,
     )
     reconciler = Reconciler(
-        outside, connections, settings.pace(), me=me, under_way=handler.under_way
+        outside,
+        connections,
+        settings.pace(),
+        me=me,
+        pressure=pressure,
+        under_way=handler.under_way,
     )
-    status = Status(outside, rhythm, drive.governor, me=me)
+
+    def share(replicas: int) -> None:
+        drive.governor.share_among(replicas)
+        for what in metrics.QUOTA_WAITS:
+            metrics.QUOTA_WAITING.set(drive.governor.waiting[what], what=what)
+
+    replicas = Replicas(await bus.key_value(subjects.POLLERS), me, clock, share)
+    status = Status(outside, rhythm, drive.governor, pressure, me=me)
     control = Control(outside, handler.cut_off)
 
     async def follow_connections(stop: Stop) -> None:
@@ -156,4 +173,5 @@ async def assemble(
     service.add("requests", requests.run)
     service.add("keep", handler.keep)
     service.add("reconcile", reconciler.run)
+    service.add("replicas", replicas.run)
     return logs

@@ -59,3 +59,27 @@ REQUESTS: Final = metrics.Counter(
         "state": ("done", "failed"),
     },
 )
+REPLICAS: Final = metrics.Gauge(
+    "poller_replicas", meaning="Pollers that live and share the project's quota."
+)
+STRETCH: Final = metrics.Gauge(
+    "poller_stretch",
+    unit="ratio",
+    meaning="How far timers are stretched so that all logs fit into the quota.",
+)
+FAILING: Final = metrics.Gauge(
+    "poller_failing_logs", meaning="Logs that failed five times in a row or more."
+)
+SILENT: Final = metrics.Gauge(
+    "poller_silent_logs", meaning="Logs whose poll is a quarter of an hour late or more."
+)
+OPEN_GAPS: Final = metrics.Gauge("poller_open_gaps", meaning="Gaps that are open now.")
+UNITS: Final = metrics.Counter(
+    "poller_quota", unit="units", meaning="Quota units spent, of Drive's kind."
+)
+QUOTA_WAITS: Final = ("user", "project", "day", "activity", "refused")
+QUOTA_WAITING: Final = metrics.Gauge(
+    "poller_quota_waiting",
+    meaning="Calls that wait for the quota, by what they wait for.",
+    labels={"what": QUOTA_WAITS},
+)

@@ -18,6 +18,7 @@ from drivewake.gdrive.errors import (
 from drivewake.poller import domain, listing, metrics, rhythm
 from drivewake.poller.domain import GiveBack, Rules, Skip
 from drivewake.poller.ports import Held, Logs, Memberships, Outside, Source, Step
+from drivewake.poller.pressure import Pressure
 from drivewake.poller.rhythm import Rhythm
 from drivewake.runtime.clock import Clock
 from drivewake.runtime.errors import (
@@ -102,6 +103,7 @@ class Polling:
         me: str,
         rules: Rules,
         rhythm: Rhythm,
+        pressure: Pressure,
         draw: Callable[[], float],
     ) -> None:
         self._outside = outside
@@ -114,6 +116,7 @@ class Polling:
         self._rhythm = rhythm
         self._draw = draw
         self._memberships = memberships
+        self._pressure = pressure
 
     async def poll(
         self,
@@ -196,6 +199,7 @@ class Polling:
                 step = await source.step(claim.record)
             raws = await self._publish(claim.record, step)
             record = await self._beside(step)
+            metrics.UNITS.add(meter.units)
             record = domain.charged(record, raws, meter.calls, meter.units)
             if step.setback:
                 set_back = True
@@ -246,7 +250,10 @@ class Polling:
             return Done(outcome="stopped")
         pushed = self._outside.channels.alive(record.log, now)
         wished = rhythm.interval(self._rhythm, record, now, pushed=pushed)
-        wait_s = rhythm.jittered(self._rhythm, wished.seconds, self._draw())
+        stretched = rhythm.interval(
+            self._rhythm, record, now, pushed=pushed, stretch=self._pressure.stretch
+        )
+        wait_s = rhythm.jittered(self._rhythm, stretched.seconds, self._draw())
         at = now + dt.timedelta(seconds=wait_s)
         await claim.release(domain.settled(record, now, interval_s=wished.seconds, at=at))
         await self._outside.signals.schedule(record, at)

@@ -1,15 +1,18 @@
 """Repairs logs that nobody would look at: a claim left by a crash, a timer lost or never set."""
 
 import asyncio
+import datetime as dt
 from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
+from drivewake.contracts.records import LogRecord
 from drivewake.poller import domain, metrics
 from drivewake.poller.connections import Connections
 from drivewake.poller.loops import run_until
 from drivewake.poller.ports import Held, Outside
+from drivewake.poller.pressure import Pressure, planned_per_min
 from drivewake.runtime.errors import BusError
 from drivewake.runtime.lifecycle import Stop
 from drivewake.runtime.logging import get_logger
@@ -17,6 +20,12 @@ from drivewake.runtime.logging import get_logger
 PRIORITY: Final = 8
 SLICE: Final = 500
 """Records judged before others get the event loop."""
+
+FAILING: Final = 5
+"""Failures in a row from which on a log counts as failing."""
+
+SILENT_S: Final = 900.0
+"""How late a poll must be for its log to count as silent."""
 
 _log = get_logger(__name__)
 
@@ -43,6 +52,32 @@ class _Try(msgspec.Struct, frozen=True):
     next_s: float
 
 
+class Seen:
+    """What one look at all logs says: what they plan, and how many are in trouble."""
+
+    def __init__(self) -> None:
+        self._planned = 0.0
+        self._failing = self._silent = self._gaps = 0
+
+    def take(self, record: LogRecord, now: dt.datetime) -> None:
+        """Look at one log."""
+        self._planned += planned_per_min(record)
+        self._gaps += len(record.gaps)
+        if record.stopped or record.paused:
+            return
+        self._failing += record.failures >= FAILING
+        late_s = -domain.seconds_until(record.next_poll_at, now)
+        self._silent += late_s > SILENT_S
+
+    def tell(self, pressure: Pressure) -> None:
+        """Tell the pressure, and the metrics that alerts watch."""
+        pressure.tell(self._planned)
+        metrics.STRETCH.set(pressure.stretch)
+        metrics.FAILING.set(self._failing)
+        metrics.SILENT.set(self._silent)
+        metrics.OPEN_GAPS.set(self._gaps)
+
+
 class Reconciler:
     """Goes through all records for ever. `under_way` says which logs are served here now."""
 
@@ -53,12 +88,14 @@ class Reconciler:
         pace: Pace,
         *,
         me: str,
+        pressure: Pressure,
         under_way: Callable[[str], bool],
     ) -> None:
         self._outside = outside
         self._connections = connections
         self._pace = pace
         self._me = me
+        self._pressure = pressure
         self._under_way = under_way
         self._tries: dict[str, _Try] = {}
 
@@ -78,11 +115,13 @@ class Reconciler:
         """Signal every log that needs it; return how many."""
         self._forget_deleted()
         repaired = 0
+        seen = Seen()
         for index, (key, held) in enumerate(self._outside.logs.all(), 1):
             if index % SLICE == 0:
                 await asyncio.sleep(0)
             if stop.requested:
                 break
+            seen.take(held.record, self._outside.clock.now())
             why = self._why(key, held)
             if not why:
                 self._tries.pop(key, None)
@@ -94,6 +133,8 @@ class Reconciler:
             metrics.REPAIRS.add(reason=why)
             repaired += 1
             await stop.sleep(1 / self._pace.per_s)
+        if not stop.requested:
+            seen.tell(self._pressure)
         return repaired
 
     def _why(self, key: str, held: Held) -> str:

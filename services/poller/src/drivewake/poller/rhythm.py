@@ -40,23 +40,28 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-def interval(rhythm: Rhythm, record: LogRecord, now: dt.datetime, *, pushed: bool) -> Interval:
+def interval(
+    rhythm: Rhythm, record: LogRecord, now: dt.datetime, *, pushed: bool, stretch: float = 1.0
+) -> Interval:
     """Return the timer of a log that is read well; `pushed` says that a channel is alive.
 
     A log that never changed in our sight grows from the floor by half an interval a poll.
+    `stretch` (1 or more) is what the quota makes of it: quiet logs wait so much longer, those
+    that change all the time keep their floor.
     """
     floor_s = rhythm.push_floor_s if pushed else rhythm.floor_s
-    ceiling_s = rhythm.push_ceiling_s if pushed else rhythm.ceiling_s
+    ceiling_s = (rhythm.push_ceiling_s if pushed else rhythm.ceiling_s) * stretch
     path = "push channel alive" if pushed else "no push channel"
     if record.last_change_at is None:
-        wished_s = record.interval_s * UNTRIED_GROWTH
+        wished_s = record.interval_s * UNTRIED_GROWTH * stretch
         about = "no change seen yet"
     else:
         quiet_s = max((now - record.last_change_at).total_seconds(), 0.0)
-        wished_s = quiet_s * rhythm.quiet_ratio
+        wished_s = quiet_s * rhythm.quiet_ratio * stretch
         about = f"quiet for {span(quiet_s)}"
     seconds = min(max(wished_s, floor_s), ceiling_s)
-    return Interval(seconds=seconds, why=f"{path}, {about}")
+    tight = f", stretched {stretch:.1f}x by the quota" if stretch > 1 else ""
+    return Interval(seconds=seconds, why=f"{path}, {about}{tight}")
 
 
 def jittered(rhythm: Rhythm, seconds: float, draw: float) -> float:
@@ -78,7 +83,9 @@ def backoff_s(rhythm: Rhythm, failures: int, retry_after_s: float | None, draw: 
     return max(wait_s, min(retry_after_s or 0.0, rhythm.retry_after_cap_s))
 
 
-def why(rhythm: Rhythm, record: LogRecord, now: dt.datetime, *, pushed: bool) -> str:
+def why(
+    rhythm: Rhythm, record: LogRecord, now: dt.datetime, *, pushed: bool, stretch: float = 1.0
+) -> str:
     """Say in words why a log is polled next when it is."""
     if record.stopped:
         return "the shared drive was left" if record.left else "the connection is not active"
@@ -90,7 +97,7 @@ def why(rhythm: Rhythm, record: LogRecord, now: dt.datetime, *, pushed: bool) ->
         return f"backing off after {record.failures} failures in a row"
     if record.phase != "live":
         return "snapshot under way" if record.phase == "snapshot" else "waits for its snapshot"
-    return interval(rhythm, record, now, pushed=pushed).why
+    return interval(rhythm, record, now, pushed=pushed, stretch=stretch).why
 
 
 def span(seconds: float) -> str:

@@ -11,6 +11,7 @@ from drivewake.contracts.records import LogRecord
 from drivewake.gdrive.quota import Governor
 from drivewake.poller import domain, listing, rhythm
 from drivewake.poller.ports import Held, Outside
+from drivewake.poller.pressure import Pressure
 from drivewake.poller.rhythm import Rhythm
 
 MAX_LOGS: Final = 500
@@ -19,9 +20,12 @@ MAX_LOGS: Final = 500
 class Status:
     """Answers `drive.rpc.v1.poller.status`."""
 
-    def __init__(self, outside: Outside, rhythm: Rhythm, governor: Governor, *, me: str) -> None:
+    def __init__(
+        self, outside: Outside, rhythm: Rhythm, governor: Governor, pressure: Pressure, *, me: str
+    ) -> None:
         self._outside = outside
         self._governor = governor
+        self._pressure = pressure
         self._rhythm = rhythm
         self._me = me
         self._requests = msgspec.json.Decoder(StatusRequest)
@@ -60,6 +64,7 @@ class Status:
         return QuotaStatus(
             share=round(1 / governor.replicas, 4),
             replicas=governor.replicas,
+            stretch=round(self._pressure.stretch, 2),
             units_spent=governor.units_spent,
             units_per_min=round(governor.units_per_min(), 1),
             waiting={what: count for what, count in governor.waiting.items() if count},
@@ -83,7 +88,9 @@ class Status:
             kind=record.kind,
             phase=record.phase,
             state=state(record),
-            why=rhythm.why(self._rhythm, record, now, pushed=pushed),
+            why=rhythm.why(
+                self._rhythm, record, now, pushed=pushed, stretch=self._pressure.stretch
+            ),
             interval_s=round(record.interval_s, 1),
             push=pushed,
             failures=record.failures,

@@ -138,7 +138,7 @@ def _worth(letter: str, look: Look, *, listed: bool) -> bool:
         return bool(look.drive_id) and (look.has_augmented_permissions or not listed)
     if listed or look.mime_type in {FOLDER, SHORTCUT}:
         return False
-    return letter == "c" or look.capabilities.get("canReadRevisions", False)
+    return letter == "c" or look.capabilities.can_read_revisions
 
 
 def mark_of(letter: str, look: Look) -> str:
