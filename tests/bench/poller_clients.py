@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import aiohttp
-import google_auth_httplib2
+import google_auth_httplib2  # type: ignore[import-untyped]
 import httplib2
 import msgspec
 from google.oauth2.credentials import Credentials
@@ -151,7 +151,7 @@ def threads(address: str, span_s: float) -> Rate:
 
 
 def _service(address: str) -> Any:  # noqa: ANN401 - the library ships no types
-    http = google_auth_httplib2.AuthorizedHttp(Credentials(token=TOKEN), http=httplib2.Http())  # type: ignore[no-untyped-call]
+    http = google_auth_httplib2.AuthorizedHttp(Credentials(token=TOKEN), http=httplib2.Http())
     return build(
         "drive",
         "v3",

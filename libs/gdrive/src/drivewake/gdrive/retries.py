@@ -72,8 +72,8 @@ class Retries:
         ):
             with attempt:
                 if failed is not None:
-                    error, failed = failed, None
-                    raise error
+                    first, failed = failed, None
+                    raise first
                 return await once()
         raise AssertionError(f"{name}: stamina ends by returning or raising")  # pragma: no cover
 
