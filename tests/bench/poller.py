@@ -123,8 +123,7 @@ async def idle_bytes(connections: int) -> float:
         key = subjects.log_key(name, record.log)
         logs._take(Entry(key=key, value=msgspec.json.encode(record), revision=1))
     gc.collect()
-    after: int = process.memory_info().rss
-    return (after - before) / connections
+    return float(process.memory_info().rss - before) / connections
 
 
 def beside_a_beat(connections: int, hours: float) -> tuple[float, float, float]:

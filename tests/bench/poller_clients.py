@@ -151,7 +151,8 @@ def threads(address: str, span_s: float) -> Rate:
 
 
 def _service(address: str) -> Any:  # noqa: ANN401 - the library ships no types
-    http = google_auth_httplib2.AuthorizedHttp(Credentials(token=TOKEN), http=httplib2.Http())
+    credentials: Any = Credentials
+    http = google_auth_httplib2.AuthorizedHttp(credentials(token=TOKEN), http=httplib2.Http())
     return build(
         "drive",
         "v3",

@@ -72,11 +72,12 @@ class Control:
         now = self._outside.clock.now()
         match verb:
             case "pause":
-                changed = await self._change(
-                    held, lambda one: None if one.paused else domain.paused(one), signal=False
+                return await self._change(
+                    held,
+                    lambda one: None if one.paused else domain.paused(one),
+                    signal=False,
+                    cut_off=True,
                 )
-                self._cut_off(log_key(record.connection, record.log))
-                return changed
             case "resume":
                 return await self._change(
                     held, lambda one: domain.unpaused(one, now) if one.paused else None
@@ -105,17 +106,22 @@ class Control:
         if len(wanted.cursor) > MAX_CURSOR_CHARS:
             return _outcome(held.record, "failed", "the cursor is too long to be one")
         now = self._outside.clock.now()
-        outcome = await self._change(held, lambda one: domain.rewound(one, wanted.cursor, now))
-        self._cut_off(key)
-        return outcome
+        return await self._change(
+            held, lambda one: domain.rewound(one, wanted.cursor, now), cut_off=True
+        )
 
-    async def _change(self, held: Held, change: Change, *, signal: bool = True) -> LogOutcome:
+    async def _change(
+        self, held: Held, change: Change, *, signal: bool = True, cut_off: bool = False
+    ) -> LogOutcome:
+        """Change a record, end its turn here, then signal it: a turn that begins after that."""
         try:
             changed = await rewrite(self._outside.logs, held, lambda one: change(one.record))
         except BusError as error:
             return _outcome(held.record, "failed", str(error))
         if changed is None:
             return _outcome(held.record, "unchanged")
+        if cut_off:
+            self._cut_off(log_key(changed.connection, changed.log))
         if signal and not changed.paused and not changed.stopped:
             return await self._signalled(changed)
         return _outcome(changed, "done")
