@@ -43,7 +43,9 @@ async def test_not_even_the_owner_changes_an_event(
         await owner.execute(change)
 
 
-@pytest.mark.parametrize("role", ["drivewake_writer", "drivewake_reader", "drivewake_projector"])
+@pytest.mark.parametrize(
+    "role", ["drivewake_writer", "drivewake_reader", "drivewake_projector", "drivewake_eraser"]
+)
 @pytest.mark.parametrize("change", CHANGES)
 async def test_no_role_changes_an_event(
     owner: "asyncpg.Connection[asyncpg.Record]", role: str, change: str

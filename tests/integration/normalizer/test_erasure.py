@@ -21,6 +21,7 @@ from drivewake.contracts import subjects
 from drivewake.contracts.connections import CONNECTION_TYPE, CONNECTIONS, Connection, Status
 from drivewake.contracts.envelope import Envelope
 from drivewake.contracts.events import EventErased, FileDiscovered
+from drivewake.contracts.raw import Raw, Source
 from drivewake.contracts.records import LogRecord
 from drivewake.eventstore.erasing import ErasureDesk
 from drivewake.eventstore.postgres import PostgresStore
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-GONE = ("Canary private", "Canary old name", "Canary in a letter")
+GONE = ("Canary private", "Canary old name", "Canary in a letter", "Canary comment", "Canary drive")
 STAYS = "Shared plan"
 OTHER = "Globex budget"
 Erase = Callable[..., Any]
@@ -64,6 +65,17 @@ async def say(
     await world.bus.publish(Message(subject=subject, data=CONNECTIONS.encode(envelope)))
 
 
+def raw_of(source: Source, item: str, body: dict[str, object]) -> Raw:
+    """Return a raw of something beside files."""
+    return Raw(
+        source=source,
+        log="l1",
+        item=item,
+        observed_at=START + dt.timedelta(seconds=5),
+        body=msgspec.Raw(msgspec.json.encode(body)),
+    )
+
+
 async def live(world: "World") -> None:
     """Let two people of acme and one of globex live a little; c1 is revoked at last."""
     for tenant, connection in (("acme", "c1"), ("acme", "c2"), ("globex", "c9")):
@@ -74,6 +86,17 @@ async def live(world: "World") -> None:
     await world.change(3, "shared", 2, STAYS, connection="c2")
     await world.change(3, "own", 1, "c2's own", connection="c2")
     await world.change(4, "budget", 1, OTHER, connection="c9", tenant="globex")
+    comment = {
+        "id": "k1",
+        "content": "Canary comment",
+        "createdTime": "2026-01-01T00:00:00Z",
+        "modifiedTime": "2026-01-01T00:00:00Z",
+        "deleted": False,
+    }
+    await world.raw(raw_of("comments", "private", comment))
+    await world.raw(raw_of("drive", "d1", {"id": "d1", "name": "Canary drive"}))
+    await world.raw(raw_of("drive", "d2", {"id": "d2", "name": "A team"}))
+    await world.raw(raw_of("drive", "d2", {"id": "d2", "name": "A team"}), "c2")
     subject = subjects.raw(0, "acme", "c1")
     await world.bus.publish(Message(subject=subject, data=b'{"broken": "Canary in a letter"'))
     log = LogRecord(tenant="acme", connection="c1", log="l1", kind="user_changes")
@@ -197,6 +220,12 @@ async def test_erased_connection_is_nowhere_and_the_rest_is_as_it_was(
 
     assert {"shared": STAYS, "own": "c2's own"} == await names(world)
     assert {"budget": OTHER} == await names(world, "globex")
+    heads = await world.rows("select kind, id from eventstore.head where tenant = 'acme'")
+    kinds = {(row["kind"], row["id"]) for row in heads if not row["kind"].startswith("sighting.")}
+    assert {
+        *(("connection", "c2"), ("file", "shared"), ("file", "own"), ("shared_drive", "d2")),
+        ("membership.c2", "d2"),
+    } == kinds
     files = await stored_bytes(postgres_server, world.dsn)
     assert [] == found_in(files, *GONE)
     assert [STAYS, OTHER] == found_in(files, STAYS, OTHER)
@@ -226,6 +255,8 @@ async def test_erased_connection_is_nowhere_and_the_rest_is_as_it_was(
     assert [] == found_in(await stored_bytes(postgres_server, world.dsn), *GONE)
     assert 0 == (await erase("--connection", "c1", "--yes"))[0]
     assert (await names(world))["shared"] == STAYS
+    logs = b"".join([_read(path) for path in world.directory.glob("*.log")])
+    assert [] == found_in(logs, *GONE, world.keyring.partition(":")[2], world.key)
 
 
 async def test_erased_tenant_leaves_the_other_one_alone(

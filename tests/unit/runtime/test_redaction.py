@@ -42,7 +42,7 @@ def test_secrets_inside_texts_are_masked(text: str, secret: str) -> None:
     [
         *("token", "access_token", "refresh_token", "Authorization", "client_secret", "password"),
         *("nats_seed", "sealed", "code", "refresh", "private_key", "cookie", "accessToken"),
-        *("token_hash", "tokens"),
+        *("token_hash", "tokens", "data_keyring", "datakey", "wrapped"),
     ],
 )
 def test_fields_with_the_name_of_a_secret_are_masked(name: str) -> None:

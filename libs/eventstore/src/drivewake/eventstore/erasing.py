@@ -75,6 +75,15 @@ class ErasureDesk:
             )
         return [row[0] for row in rows]
 
+    async def drop_parts(self, erasure: Erasure, kinds: Sequence[str]) -> int:
+        """Delete heads of what hangs on files whose own heads are gone."""
+        async with translated():
+            return int(
+                await self._session.fetchval(
+                    _SQL["drop_parts"], erasure.id, list(kinds), timeout=600.0
+                )
+            )
+
     async def drop_chunk(self, erasure: Erasure, kinds: Sequence[str]) -> int:
         """Delete some of the rest: heads (of a connection those of `kinds`), marks, cursors."""
         async with translated():

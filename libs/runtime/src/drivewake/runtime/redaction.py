@@ -12,7 +12,7 @@ _MAX_DEPTH: Final = 8
 
 _WORDS: Final = (
     r"token|secret|authorization|refresh|password|passwd|seed|sealed|credential|cookie|assertion|"
-    r"private_?key|client_?secret|keyring|verifier|jwt|dsn"
+    r"private_?key|client_?secret|keyring|data_?key|wrapped|verifier|jwt|dsn"
 )
 _KEY: Final = re.compile(rf"(?:^|[_\-.]|(?<=[a-z]))(?:{_WORDS})s?(?:$|[_\-.])", re.IGNORECASE)
 _EXACT: Final = frozenset({"code", "nonce"})

@@ -26,6 +26,7 @@ from drivewake.contracts.subjects import Bucket, Stream
 from drivewake.eventstore.erasing import Erasure, ErasureDesk
 from drivewake.eventstore.store import Batch, EventStore, NewEvent, lane_of
 from drivewake.normalizer.decisions import sighting_kind
+from drivewake.normalizer.part_decisions import membership_kind
 from drivewake.normalizer.restating import Restating
 from drivewake.runtime.blobs import Blobs
 from drivewake.runtime.bus import Bus, Eraser
@@ -115,6 +116,7 @@ class Erasing:
     async def _heads(self, erasure: Erasure) -> int:
         told = await self._restating.settle(erasure) if erasure.connection else 0
         kinds = [sighting_kind(erasure.connection, number) for number in range(PARTITIONS)]
+        kinds.append(membership_kind(erasure.connection))
         removed = 0
         while chunk := await self._desk.drop_chunk(erasure, kinds):
             removed += chunk

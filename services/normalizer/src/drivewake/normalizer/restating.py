@@ -27,8 +27,10 @@ from drivewake.eventstore.errors import HeadMovedError
 from drivewake.eventstore.store import Batch, EventStore, HeadWrite, NewEvent, lane_of
 from drivewake.eventstore.store import Head as StoredHead
 from drivewake.normalizer.decisions import FILE, sighting_kind
+from drivewake.normalizer.domain import comments, revisions, shared_drives
 from drivewake.normalizer.domain.head import Head, decode_head, encode_head
 from drivewake.normalizer.errors import ContendedError
+from drivewake.normalizer.part_decisions import membership_kind
 
 CHUNK_FILES: Final = 500
 MAX_ATTEMPTS: Final = 20
@@ -53,7 +55,52 @@ class Restating:
             while files := await self._store.head_ids(erasure.tenant, kind, after, CHUNK_FILES):
                 told += await self._chunk(erasure, list(files))
                 after = files[-1]
+        await self._desk.drop_parts(erasure, (comments.KIND, revisions.KIND))
+        await self._drives(erasure)
         return told
+
+    async def _drives(self, erasure: Erasure) -> None:
+        """Take the connection out of shared drives; forget those that had no other member."""
+        kind, after = membership_kind(erasure.connection), ""
+        while ids := await self._store.head_ids(erasure.tenant, kind, after, CHUNK_FILES):
+            after = ids[-1]
+            await self._some_drives(erasure, list(ids))
+
+    async def _some_drives(self, erasure: Erasure, ids: list[str]) -> None:
+        for _ in range(MAX_ATTEMPTS):
+            stored = await self._store.heads(erasure.tenant, shared_drives.KIND, ids)
+            gone: dict[str, int] = {}
+            writes: list[HeadWrite] = []
+            for id_, known in stored.items():
+                head = shared_drives.decode_drive_head(known.state)
+                members = {
+                    name: one for name, one in head.members.items() if name != erasure.connection
+                }
+                if len(members) == len(head.members):
+                    continue
+                if not any(one.lasts for one in members.values()):
+                    gone[id_] = known.revision
+                    continue
+                state = shared_drives.encode_drive_head(
+                    msgspec.structs.replace(head, members=members)
+                )
+                writes.append(
+                    HeadWrite(
+                        tenant=erasure.tenant,
+                        kind=shared_drives.KIND,
+                        id=id_,
+                        expected=known.revision,
+                        state=state,
+                    )
+                )
+            lane = lane_of(erasure.tenant, self._lanes)
+            try:
+                await self._store.append(Batch(heads=writes, lane=lane))
+            except HeadMovedError:
+                continue
+            if not gone or not await self._desk.drop_heads(erasure, shared_drives.KIND, gone):
+                return
+        raise ContendedError
 
     async def _chunk(self, erasure: Erasure, files: list[str]) -> int:
         """Settle some files, again if somebody else advanced one of them meanwhile."""

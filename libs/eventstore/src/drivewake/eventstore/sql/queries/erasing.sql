@@ -7,6 +7,9 @@ select eventstore.erase_data_keys($1);
 -- drop_heads: delete heads at these revisions; the ids of those that moved
 select eventstore.drop_heads($1, $2, $3, $4);
 
+-- drop_parts: delete heads of what hangs on files that have none any more
+select eventstore.drop_parts($1, $2);
+
 -- drop_chunk: delete a chunk of what is covered as a whole, 0 when nothing is left
 select eventstore.drop_chunk($1, $2, $3);
 
