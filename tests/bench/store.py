@@ -90,7 +90,7 @@ class World:
 
     def eventsourcing(self, python: Path, recorder: str, events: int, batch: int) -> float:
         """Run a recorder of `eventsourcing` in its own environment."""
-        script = Path(__file__).with_name("store_eventsourcing.py")
+        script = Path(__file__).parent / "peers" / "eventsourcing_append.py"
         # The application recorder's pipeline stalls for ever over a Unix socket, whose buffers
         # are smaller than a batch.
         host = HOST if recorder == "application" else str(self._server.socket_path)

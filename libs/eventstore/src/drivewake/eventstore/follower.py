@@ -1,5 +1,6 @@
 """Following a lane: first everything that is there, then what comes, as it comes."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
@@ -39,6 +40,47 @@ class RingingAppender:
         if result.stored:
             await self._doorbell.ring(DOORBELL)
         return result
+
+
+class ReadAhead:
+    """Reads a lane batch by batch, the next while its user still works on the last one."""
+
+    def __init__(self, reader: EventReader, lane: int, limit: int) -> None:
+        self._reader = reader
+        self._lane = lane
+        self._limit = limit
+        self._next: tuple[int, asyncio.Task[Sequence[StoredEvent]]] | None = None
+
+    async def read(self, after: int) -> Sequence[StoredEvent]:
+        """Return the events behind a position, at most `limit`; raises as EventReader.read."""
+        ahead, self._next = self._next, None
+        if ahead is not None and ahead[0] == after:
+            events = await ahead[1]
+        else:
+            _forget(ahead)
+            events = await self._reader.read(self._lane, after, self._limit)
+        if len(events) == self._limit:
+            after = events[-1].position
+            reading = self._reader.read(self._lane, after, self._limit)
+            self._next = after, asyncio.ensure_future(reading)
+        return events
+
+    def forget(self) -> None:
+        """Give up what was read ahead."""
+        ahead, self._next = self._next, None
+        _forget(ahead)
+
+
+def _forget(ahead: tuple[int, asyncio.Task[Sequence[StoredEvent]]] | None) -> None:
+    if ahead is not None:
+        ahead[1].cancel()
+        ahead[1].add_done_callback(_hear_out)
+
+
+def _hear_out(task: asyncio.Task[Sequence[StoredEvent]]) -> None:
+    """Take the failure of a read that nobody wants any more."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def follow(

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final, Protocol
 
 import asyncpg
+import msgspec
 
 from drivewake.contracts.events import ERASURES
 from drivewake.contracts.subjects import DOORBELL
@@ -24,7 +25,7 @@ from drivewake.eventstore import metrics
 from drivewake.eventstore.connections import PROJECTOR, AnyConnection, connect, translated
 from drivewake.eventstore.coordination import hold_lock
 from drivewake.eventstore.errors import ProjectionFailedError, StoreUnavailableError
-from drivewake.eventstore.follower import POLL_S
+from drivewake.eventstore.follower import POLL_S, ReadAhead
 from drivewake.eventstore.queries import load_queries
 from drivewake.eventstore.store import EventReader, StoredEvent
 from drivewake.eventstore.waiting import Retry, unless_stopped
@@ -44,6 +45,33 @@ _log = get_logger(__name__)
 
 Progress = Callable[[int, int], None]
 """Told the position applied and the position of the newest event."""
+
+
+class Outlook(msgspec.Struct, frozen=True, kw_only=True):
+    """How a read model stands, and what building it anew would mean; positions are of its lane.
+
+    - `version`: what this program builds; `live_version` is None where nothing is live.
+    - `built`: where an interrupted build of this version would be continued, else None.
+    - `events`: how many a rebuild would apply.
+    """
+
+    name: str
+    lane: int
+    version: int
+    live_version: int | None
+    live_position: int
+    built: int | None
+    head: int
+
+    @property
+    def events(self) -> int:
+        """Return how many events a rebuild would apply."""
+        return self.head - (self.built or 0)
+
+    @property
+    def lag(self) -> int:
+        """Return how many events the live read model is behind."""
+        return self.head - self.live_position
 
 
 class _ErasedError(Exception):
@@ -88,6 +116,7 @@ class ProjectionRunner:
         self._projection = projection
         self._lane = lane
         self._beat = beat
+        self._ahead = ReadAhead(reader, lane, BATCH_EVENTS)
 
     async def run(self, doorbell: Doorbell, stop: Stop) -> None:
         """Apply events until the stop: first build or rebuild what is missing or older.
@@ -157,6 +186,30 @@ class ProjectionRunner:
                 if not reached[1]:
                     return reached[0]
 
+    async def outlook(self) -> Outlook:
+        """Look how the read model stands, and change nothing."""
+        name, following = self._projection.name, f"{self._projection.name}_next"
+        async with self._session() as session:
+            live = await self._place_in(session, name)
+            built = await self._place_in(session, following)
+        return Outlook(
+            name=name,
+            lane=self._lane,
+            version=self._projection.version,
+            live_version=None if live is None else live[1],
+            live_position=0 if live is None else live[0],
+            built=built[0] if built and built[1] == self._projection.version else None,
+            head=await self._reader.last_position(self._lane),
+        )
+
+    async def _place_in(self, session: AnyConnection, schema: str) -> tuple[int, int] | None:
+        """Return position and version of a read model in this lane, None without one."""
+        async with self._inside(session, schema):
+            if not await session.fetchval(_SQL["exists"], schema):
+                return None
+            row = await session.fetchrow(_SQL["place"], self._lane)
+        return None if row is None else (row["position"], row["version"])
+
     async def rebuild(self, progress: Progress = lambda _position, _head: None) -> None:
         """Build the read model anew beside the live one, then put it in its place.
 
@@ -213,7 +266,7 @@ class ProjectionRunner:
         self, session: AnyConnection, position: int, settled: int
     ) -> tuple[int, int]:
         """Apply what follows; _ErasedError for an erasure behind position `settled`."""
-        events = await self._reader.read(self._lane, position, BATCH_EVENTS)
+        events = await self._ahead.read(position)
         if not events:
             return position, 0
         if any(event.type in ERASURES and event.position > settled for event in events):
@@ -297,6 +350,7 @@ class ProjectionRunner:
         try:
             yield connection
         finally:
+            self._ahead.forget()
             with suppress(Exception):
                 await connection.close(timeout=1.0)
             connection.terminate()

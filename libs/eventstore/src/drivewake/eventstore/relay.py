@@ -31,7 +31,7 @@ from drivewake.eventstore.errors import (
     StoreBehindError,
     StoreUnavailableError,
 )
-from drivewake.eventstore.follower import POLL_S
+from drivewake.eventstore.follower import POLL_S, ReadAhead
 from drivewake.eventstore.store import Coordination, EventReader, Lease, StoredEvent
 from drivewake.eventstore.waiting import FIRST_RETRY_S, Retry, unless_stopped
 from drivewake.runtime.bus import Doorbell, Message, PublishAck, Publisher, StreamReader
@@ -95,7 +95,7 @@ class Relay:
         self._beat = beat
         self._saved_s = 0.0
         self._saved_position = -1
-        self._ahead: tuple[int, asyncio.Task[Sequence[StoredEvent]]] | None = None
+        self._ahead = ReadAhead(store, lane, BATCH_EVENTS)
         self._flying: deque[_Flight] = deque()
         self._proven = False
         """Whether a batch has landed since the stream's end was read: the next need not wait."""
@@ -119,7 +119,7 @@ class Relay:
                 self._trouble("store", error)
                 await retry.wait()
             finally:
-                self._forget_ahead()
+                self._ahead.forget()
                 await self._dismiss()
 
     async def _work(self, lease: Lease, stop: Stop, retry: Retry) -> None:
@@ -173,7 +173,7 @@ class Relay:
 
         `place` is where the stream stands when all that flies has landed; return the new one.
         """
-        events = await self._next(place.position)
+        events = await self._ahead.read(place.position)
         if not events:
             if self._flying:
                 return await self._land() or place
@@ -181,8 +181,6 @@ class Relay:
             await self._save(place.position)
             await self._bus.wait(subjects.DOORBELL, POLL_S)
             return place
-        if len(events) == BATCH_EVENTS:
-            self._read_ahead(events[-1].position)
         for chunk in chunks(events):
             allowed = IN_FLIGHT if self._proven else 1
             if len(self._flying) >= allowed and (elsewhere := await self._land()):
@@ -247,26 +245,6 @@ class Relay:
             self._saved_position = position
         self._saved_s = self._clock.monotonic_s()
 
-    async def _next(self, after: int) -> Sequence[StoredEvent]:
-        if self._ahead is not None and self._ahead[0] == after:
-            _, task = self._ahead
-            self._ahead = None
-            return await task
-        self._forget_ahead()
-        return await self._store.read(self._lane, after, BATCH_EVENTS)
-
-    def _read_ahead(self, after: int) -> None:
-        """Let the database prepare the next batch while the broker writes this one."""
-        reading = self._store.read(self._lane, after, BATCH_EVENTS)
-        self._ahead = after, asyncio.ensure_future(reading)
-
-    def _forget_ahead(self) -> None:
-        if self._ahead is not None:
-            _, task = self._ahead
-            task.cancel()
-            task.add_done_callback(_hear_out)
-            self._ahead = None
-
     def _trouble(self, reason: str, error: Exception) -> None:
         metrics.RELAY_TROUBLE.add(reason=reason)
         _log.warning("relay tries again", action="relay_retry", reason=reason, error=str(error))
@@ -309,12 +287,6 @@ def chunks(events: Sequence[StoredEvent]) -> Sequence[Sequence[StoredEvent]]:
         found[-1].append(event)
         size += len(event.data)
     return found
-
-
-def _hear_out(task: asyncio.Task[Sequence[StoredEvent]]) -> None:
-    """Take the failure of a read that nobody wants any more."""
-    if not task.cancelled():
-        task.exception()
 
 
 @functools.lru_cache(maxsize=4096)

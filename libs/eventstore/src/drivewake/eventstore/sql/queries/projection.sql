@@ -7,6 +7,9 @@ select to_regclass($1 || '.checkpoint') is not null;
 -- checkpoint: where the read model stands in a lane, locked until the transaction ends
 select position, version from checkpoint where lane = $1 for update;
 
+-- place: where the read model stands in a lane
+select position, version from checkpoint where lane = $1;
+
 -- advance: move the read model's place
 update checkpoint set position = $2, applied_at = clock_timestamp() where lane = $1;
 

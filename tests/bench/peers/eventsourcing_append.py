@@ -1,7 +1,7 @@
 # mypy: ignore-errors
 """Writes with a recorder of `eventsourcing`; runs in an environment of its own.
 
-    python store_eventsourcing.py RECORDER HOST PORT USER DATABASE EVENTS BATCH < password
+    python eventsourcing_append.py RECORDER HOST PORT USER DATABASE EVENTS BATCH < password
 
 RECORDER is one of application, functions, aggregate. Prints the seconds that writing took. A batch
 is one call and one new originator, which is what the recorders like best.
