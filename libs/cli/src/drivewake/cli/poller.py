@@ -2,8 +2,9 @@
 
 import asyncio
 import datetime as dt
+import importlib.metadata
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,15 +83,35 @@ def resume(connections: tuple[str, ...], log: str, everything: bool, as_json: bo
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Rewind the logs of this file, one JSON object {connection, log, cursor} a line.",
 )
+@click.option("--from-store", is_flag=True, help="Go on after the database was restored.")
+@click.option("--dry-run", is_flag=True, help="With --from-store: say what would be done.")
 @_json
 def resync(
-    connections: tuple[str, ...], log: str, everything: bool, cursors: Path | None, as_json: bool
+    connections: tuple[str, ...],
+    log: str,
+    everything: bool,
+    cursors: Path | None,
+    from_store: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """List everything again, beside the live reading.
 
     What Google shows and we do not know is recorded, what we know and Google does not show is
     ended. With --cursors logs first go back to where a restored store says they stood.
+
+    With --from-store, after the event store's database was restored to an older day: stop the
+    normalizer, keep the poller running. What the store has lost and downstream has seen comes
+    back from DRIVE_EVENT, and every log is read again from where the restored store is whole.
+    Then start the normalizer. May be repeated. Needs DRIVEWAKE_POSTGRES_DSN, of a user with the
+    roles drivewake_keeper, drivewake_writer and drivewake_reader, and DRIVEWAKE_DATA_KEYRING if
+    the normalizer has it.
     """
+    if from_store:
+        if connections or everything or log or cursors:
+            raise Failure("--from-store finds its logs itself", EXIT_MISUSED)
+        _from_store()(dry_run=dry_run, as_json=as_json)
+        return
     if cursors is None:
         _control("resync", connections, log, everything=everything, as_json=as_json)
         return
@@ -301,6 +322,14 @@ async def _tenants(bus: NatsBus, names: Sequence[str]) -> dict[str, str]:
         if name not in found:
             raise Failure(f"there is no connection {harmless(name)}; see `drivewake status`")
     return found
+
+
+def _from_store() -> Callable[..., None]:
+    """Return what goes on from the store; it comes with whoever may read the store."""
+    for entry in importlib.metadata.entry_points(group="drivewake.cli.resync", name="from-store"):
+        found: Callable[..., None] = entry.load()
+        return found
+    raise Failure("--from-store comes with drivewake-normalizer: install that too", EXIT_MISUSED)
 
 
 def _cursors_in(path: Path) -> list[LogCursor]:

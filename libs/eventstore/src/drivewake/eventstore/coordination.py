@@ -72,6 +72,17 @@ class PostgresCoordination:
         async with borrowed(self._pool) as connection:
             await connection.execute(_SQL["save_checkpoint"], name, lane, position)
 
+    async def restarted(self, lane: int, position: int) -> int | None:
+        """See store.Coordination."""
+        async with borrowed(self._pool) as connection:
+            relayed = await connection.fetchval(_SQL["restarted"], lane, position)
+        return None if relayed is None else int(relayed)
+
+    async def restarts(self) -> int:
+        """Return how often the store went on after it was restored to an older day."""
+        async with borrowed(self._pool) as connection:
+            return int(await connection.fetchval(_SQL["restarts"]))
+
 
 class _SessionLease:
     """A lease that lives as long as its session; asks the server at most once a second."""

@@ -91,7 +91,7 @@ class StoreMismatchError(StoreError):
 
 
 class StoreBehindError(StoreError):
-    """The store's head is behind what was already read from it: it was restored to older data."""
+    """The store lacks what was already read from it: it was restored to older data."""
 
 
 class ForeignMessageError(StoreError):

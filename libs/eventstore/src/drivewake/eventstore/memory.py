@@ -160,6 +160,11 @@ class MemoryStore:
         """See Coordination."""
         self._checkpoints[name, lane] = max(position, self._checkpoints.get((name, lane), 0))
 
+    async def restarted(self, lane: int, position: int) -> int | None:
+        """See store.Coordination. Memory is not restored."""
+        del lane, position
+        return None
+
 
 class _Held:
     """A lock in memory is never lost while it is held."""

@@ -20,7 +20,7 @@ RELAY_LAG: Final = Gauge("relay_lag", meaning="Events stored and not yet publish
 RELAY_TROUBLE: Final = Counter(
     "relay_trouble",
     meaning="Publishing attempts that failed and were made again.",
-    labels={"reason": ("conflict", "bus", "store")},
+    labels={"reason": ("conflict", "bus", "store", "stream_behind")},
 )
 PROJECTED: Final = Counter("projection_events", meaning="Events applied by projections.")
 PROJECTION_LAG: Final = Gauge(

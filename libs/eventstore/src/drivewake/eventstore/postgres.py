@@ -37,6 +37,7 @@ from drivewake.eventstore.errors import (
 )
 from drivewake.eventstore.months import Months
 from drivewake.eventstore.queries import load_queries
+from drivewake.eventstore.recovery import without_recovered
 from drivewake.eventstore.store import (
     EVERYTHING,
     MAX_READ_EVENTS,
@@ -62,6 +63,7 @@ class PostgresStore(PostgresCoordination):
         self, dsn: str, *, writers: Pool, readers: Pool, archive: Files | None = None
     ) -> None:
         super().__init__(dsn, readers)
+        self._recovered: frozenset[bytes] = frozenset()
         self._archive = None if archive is None else ArchiveReader(self, archive)
         self._writers = writers
         self._readers = readers
@@ -94,6 +96,12 @@ class PostgresStore(PostgresCoordination):
                 raise StoreMismatchError("synchronous_commit is off: commits would be lost")
             await connection.fetchval(_SQL["last_position"], 0)
 
+    async def load_recovered(self) -> None:
+        """Learn which facts were taken back after a restore, so as not to store them again."""
+        async with borrowed(self._readers) as connection:
+            rows = await connection.fetch(_SQL["recovered"])
+        self._recovered = frozenset(row["fact"] for row in rows)
+
     def data_keys(self, keyring: Keyring) -> PostgresDataKeys:
         """Return the data keys in this database."""
         return PostgresDataKeys(self._readers, keyring)
@@ -121,6 +129,9 @@ class PostgresStore(PostgresCoordination):
 
     async def append(self, batch: Batch) -> Appended:
         """See store.Appender."""
+        if self._recovered:
+            batch, again = without_recovered(batch, self._recovered)
+            metrics.APPENDED.add(len(again), outcome="duplicate")
         events = [*batch.events, *(mark.then for mark in batch.marks if mark.then is not None)]
         if not (events or batch.heads or batch.marks or batch.applied):
             return Appended(first_position=0, stored=0)

@@ -27,6 +27,7 @@ from drivewake.contracts.events import EVENT_CONTENT_TYPE, POSITION_HEADER
 from drivewake.eventstore import metrics
 from drivewake.eventstore.codec import envelope, traceparent_of
 from drivewake.eventstore.errors import (
+    ArchivedError,
     ForeignMessageError,
     StoreBehindError,
     StoreUnavailableError,
@@ -146,27 +147,21 @@ class Relay:
     async def _resume(self) -> Place:
         """Read where the stream ends, when nothing of ours is under way.
 
-        Position and sequence must be of one instant: batches that fly behind each other count
-        on both to rise together. A last message that is younger than the sequence asked for
-        first tells its own; else nothing came between, and newer ones may have been deleted.
+        Tells if that is not as far as we had been.
         """
         await self._dismiss()
         self._proven = False
-        sequence = await self._bus.last_sequence(subjects.EVENT.name)
-        last = await self._bus.last(subjects.EVENT.name)
-        if last is None:
-            position = await self._store.checkpoint(NAME, self._lane)
-        else:
-            position = position_of(last.headers.get(POSITION_HEADER, ""), self._lane)
-            sequence = max(sequence, last.sequence)
-        head = await self._store.last_position(self._lane)
-        if head < position:
-            raise StoreBehindError(
-                f"downstream has seen position {position} of lane {self._lane}, "
-                f"the store ends at {head}: it was restored to older data"
+        place = await resume(self._store, self._bus, self._lane)
+        saved = await self._store.checkpoint(NAME, self._lane)
+        if place.position < saved and await self._store.restarted(self._lane, saved) is None:
+            _log.warning(
+                f"DRIVE_EVENT ends at position {place.position}, {saved} was there: it was restored"
+                " to older data. What it lost is published again, under the same ids",
+                action="relay_repeats",
             )
-        _log.info("relay resumes", action="relay_resume", position=position, head=head)
-        return Place(position=position, sequence=sequence)
+            metrics.RELAY_TROUBLE.add(reason="stream_behind")
+        _log.info("relay resumes", action="relay_resume", position=place.position)
+        return place
 
     async def _step(self, place: Place) -> Place:
         """Send the next events on their way, or wait for news.
@@ -248,6 +243,52 @@ class Relay:
     def _trouble(self, reason: str, error: Exception) -> None:
         metrics.RELAY_TROUBLE.add(reason=reason)
         _log.warning("relay tries again", action="relay_retry", reason=reason, error=str(error))
+
+
+async def resume(store: Store, reader: StreamReader, lane: int) -> Place:
+    """Return where relaying goes on: behind the last event that both store and stream have.
+
+    Position and sequence must be of one instant: batches that fly behind each other count on
+    both to rise together. A last message that is younger than the sequence asked for first tells
+    its own; else nothing came between, and newer ones may have been deleted.
+
+    Raises StoreBehindError if the store does not have what the stream ends with:
+    it was restored to older data, and `drivewake resync --from-store` was not run yet.
+    """
+    sequence = await reader.last_sequence(subjects.EVENT.name)
+    last = await reader.last(subjects.EVENT.name)
+    if last is None:
+        position = await store.checkpoint(NAME, lane)
+        if await store.last_position(lane) < position:
+            raise StoreBehindError(_behind(lane, position))
+        return Place(position=position, sequence=sequence)
+    sequence = max(sequence, last.sequence)
+    position = position_of(last.headers.get(POSITION_HEADER, ""), lane)
+    if not await holds(store, lane, position, last.headers.get("Nats-Msg-Id", "")):
+        relayed = await store.restarted(lane, position)
+        if relayed is None:
+            raise StoreBehindError(_behind(lane, position))
+        position = relayed
+    return Place(position=position, sequence=sequence)
+
+
+async def holds(store: EventReader, lane: int, position: int, id_: str) -> bool:
+    """Return whether the store has this event at this position, or had it and archived it."""
+    if position == 0 or await store.last_position(lane) < position:
+        return position == 0
+    try:
+        events = await store.read(lane, position - 1, 1)
+    except ArchivedError:
+        return True  # only what was relayed is archived
+    return bool(events) and (events[0].position, str(events[0].key)) == (position, id_)
+
+
+def _behind(lane: int, position: int) -> str:
+    return (
+        f"downstream has seen position {position} of lane {lane}, which the store does not have, or"
+        " has with another event: it was restored to older data. Stop the normalizer and run"
+        " `drivewake resync --from-store` (docs/operations/store.md)"
+    )
 
 
 def position_of(header: str, lane: int) -> int:

@@ -178,6 +178,10 @@ class SealedStore:
         """See store.Coordination."""
         await self._store.save_checkpoint(name, lane, position)
 
+    async def restarted(self, lane: int, position: int) -> int | None:
+        """See store.Coordination."""
+        return await self._store.restarted(lane, position)
+
 
 def _events(batch: Batch) -> Iterable[NewEvent]:
     yield from batch.events

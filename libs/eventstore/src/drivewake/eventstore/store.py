@@ -239,6 +239,13 @@ class Coordination(Protocol):
         """Save a position; a lower one than the saved is ignored."""
         ...
 
+    async def restarted(self, lane: int, position: int) -> int | None:
+        """Return where to go on relaying if `position` was given before a restore, else None.
+
+        It was then given away with its event: what follows has positions behind it.
+        """
+        ...
+
 
 class EventStore(Appender, HeadReader, EventReader, Coordination, Protocol):
     """All of it. Code asks for the narrow ports above."""

@@ -96,8 +96,11 @@ class Puller(Protocol):
         """Return 1 to `max_messages` as soon as some are there, none after `max_wait_s`."""
         ...
 
-    async def reset(self) -> None:
-        """Forget what is pending: all unacknowledged messages come again, in order."""
+    async def reset(self, from_sequence: int = 0) -> None:
+        """Forget what is pending: all unacknowledged messages come again, in order.
+
+        With a sequence, all of the stream from there on come again, acknowledged or not.
+        """
         ...
 
     async def close(self) -> None:

@@ -130,9 +130,9 @@ class MemoryPuller:
                 return []
             await self._core.pause([deadline, self._consumer.next_due()])
 
-    async def reset(self) -> None:
+    async def reset(self, from_sequence: int = 0) -> None:
         """Forget what is pending: all unacknowledged messages come again, in order."""
-        self._consumer.reset()
+        self._consumer.reset(from_sequence)
         self._core.notify()
 
     async def close(self) -> None:

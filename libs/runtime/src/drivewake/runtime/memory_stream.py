@@ -252,9 +252,11 @@ class MemoryConsumer:
         self._pending.pop(sequence, None)
         self._deliveries.pop(sequence, None)
 
-    def reset(self) -> None:
-        """Start again behind the last message before which all is settled."""
+    def reset(self, from_sequence: int) -> None:
+        """Start again behind the last message before which all is settled, or at a sequence."""
         self._floor = min(self._pending, default=self._cursor + 1) - 1
+        if from_sequence:
+            self._floor = from_sequence - 1
         self._cursor = self._floor
         self._pending.clear()
         self._deliveries.clear()

@@ -293,11 +293,12 @@ class NatsPuller:
         messages = await self._inbox.pull(max_messages, max_wait_s)
         return [NatsDelivery(self._link, message) for message in messages]
 
-    async def reset(self) -> None:
+    async def reset(self, from_sequence: int = 0) -> None:
         """Forget what is pending: all unacknowledged messages come again, in order."""
         await self._inbox.close()
+        wanted = {"seq": from_sequence} if from_sequence else None
         try:
-            await self._link.api(f"CONSUMER.RESET.{self._stream}.{self._consumer}")
+            await self._link.api(f"CONSUMER.RESET.{self._stream}.{self._consumer}", wanted)
         finally:
             # A new inbox: what was under way to the old one must not mix with what comes.
             self._inbox = PullInbox(self._link, self._stream, self._consumer)

@@ -12,7 +12,7 @@ from drivewake.eventstore.errors import StoreMismatchError, StoreUnavailableErro
 from drivewake.eventstore.postgres import PostgresStore
 from drivewake.eventstore.projection import ProjectionRunner
 from drivewake.eventstore.projections.current_tree import CurrentTree
-from drivewake.eventstore.relay import Relay
+from drivewake.eventstore.relay import Relay, resume
 from drivewake.eventstore.sealing import SealedStore
 from drivewake.eventstore.sharing import Sharing
 from drivewake.eventstore.store import EventStore
@@ -43,6 +43,7 @@ from drivewake.runtime.payloads import Payloads
 
 STORE_PATIENCE_S: Final = 60.0
 STORE_RETRY_S: Final = 0.5
+RESTARTS: Final = "restarts"
 UNSEALED: Final = (
     "events are stored unsealed and cannot be erased: set DRIVEWAKE_DATA_KEYRING to"
     " id:base64 of 32 random bytes to seal what comes from now on"
@@ -63,6 +64,7 @@ async def run(settings: Settings) -> int:
     postgres = await open_store(settings, stack)
     store = await sealed(postgres, settings)
     await refuse_what_was_erased(bus, postgres)
+    await see_to_restore(postgres, bus, settings.lanes)
     assemble(service, bus, store, postgres, settings)
     host_readers(service, bus, store, settings)
     service.add("months", KeepMonths(postgres, SystemClock()).run)
@@ -114,6 +116,24 @@ async def refuse_what_was_erased(bus: Bus, store: PostgresStore) -> None:
         raise StoreMismatchError(
             f"the database is older than {len(forgotten)} erasures: run `drivewake erase --replay`"
         )
+
+
+async def see_to_restore(store: PostgresStore, bus: Bus, lanes: int) -> None:
+    """Refuse to append to a store that was restored to older data, until that was seen to.
+
+    After it was, let all states of connections come again: the store may have lost some.
+    Raises StoreBehindError, which says what to do.
+    """
+    for lane in range(lanes):
+        await resume(store, bus, lane)
+    await store.load_recovered()
+    restarts = await store.restarts()
+    if await store.checkpoint(RESTARTS, 0) < restarts:
+        puller = await bus.puller(subjects.NORMALIZER_CONNECTIONS)
+        await puller.reset(1)
+        await puller.close()
+        await store.save_checkpoint(RESTARTS, 0, restarts)
+        _log.warning("states of connections come again after a restore", action="restored")
 
 
 def assemble(

@@ -173,6 +173,20 @@ class PullerContract:
         await puller.reset()
         assert [b"0", b"2", b"3", b"4", b"5"] == payloads(await take(puller, 5))
 
+    async def test_reset_to_a_sequence(self, world: World) -> None:
+        """Where messages stay after the ack, settled ones come again from there on."""
+        await world.bus.publish_batch(numbered("suite.log.a.b", 4))
+        puller = await world.bus.puller(LOGS)
+        deliveries = await take(puller, 4)
+        for delivery in deliveries:
+            await delivery.ack(confirm=True)
+        await puller.reset(deliveries[1].stream_sequence)
+        again = await take(puller, 3)
+        assert [b"1", b"2", b"3"] == payloads(again)
+        for delivery in again:
+            await delivery.ack(confirm=True)
+        await nothing(puller)
+
     async def test_reset_of_a_log(self, world: World) -> None:
         """Where messages stay after the ack, nothing settled before a hole is lost either."""
         await world.bus.publish_batch(numbered("suite.log.a.b", 4))

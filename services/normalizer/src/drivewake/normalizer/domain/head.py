@@ -203,3 +203,5 @@ _EVOLVE: Final = cast(
         FileExposureChanged: _on_known(lambda known, _: known),
     },
 )
+ADVANCING: Final = frozenset(_EVOLVE)
+"""Types of events that advance the head of a file."""

@@ -16,8 +16,8 @@ from drivewake.eventstore.archive.records import Manifest
 from drivewake.eventstore.archive.writing import LEAST_MONTHS, Archivist, Step, verify
 from drivewake.eventstore.connections import AnyConnection, translate
 from drivewake.eventstore.errors import ArchiveError
+from drivewake.normalizer.verbs.database import KeeperSettings, keeper, settings
 from drivewake.normalizer.verbs.database import archive as files_of
-from drivewake.normalizer.verbs.database import keeper, settings
 from drivewake.runtime.clock import SystemClock
 
 WORDS: Final[dict[Step, str]] = {
@@ -71,7 +71,7 @@ def list_(months: int, as_json: bool) -> None:
     rows: list[Row] = []
 
     async def work() -> None:
-        async with keeper(settings()) as session:
+        async with keeper(settings(KeeperSettings)) as session:
             rows.extend(await _rows(session, months))
             stray = await writing.rest(session)
         if stray:
@@ -88,7 +88,7 @@ def list_(months: int, as_json: bool) -> None:
 def run_(months: int, dry_run: bool, as_json: bool) -> None:
     """Archive what is old enough, and finish what an interrupted run left."""
     rows: list[Row] = []
-    told = settings()
+    told = settings(KeeperSettings)
     files = files_of(told)
     say = Console(stderr=True, highlight=False)
 
@@ -117,7 +117,7 @@ def run_(months: int, dry_run: bool, as_json: bool) -> None:
 def verify_(as_json: bool) -> None:
     """Read every archived month back and compare it with what the store remembers of it."""
     rows: list[Row] = []
-    told = settings()
+    told = settings(KeeperSettings)
     files = files_of(told)
 
     async def work() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from pydantic import Field, SecretStr
 
@@ -26,10 +26,13 @@ class KeeperSettings(ServiceSettings):
     archive_folder: str = Field("", description="where archived months are kept")
 
 
-def settings() -> KeeperSettings:
+S = TypeVar("S", bound=KeeperSettings)
+
+
+def settings(kind: type[S]) -> S:
     """Return the settings; raises Failure with every problem, one a line."""
     try:
-        return load(KeeperSettings)
+        return load(kind)
     except ConfigurationError as error:
         raise Failure(str(error), EXIT_MISUSED) from None
 

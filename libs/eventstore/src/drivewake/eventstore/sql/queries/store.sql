@@ -62,6 +62,18 @@ select position from eventstore.checkpoint where name = $1 and lane = $2;
 -- save_checkpoint: remember where a reader stands
 select eventstore.save_checkpoint($1, $2, $3);
 
+-- restarted: up to where downstream has our events, if a position was lost by a restore
+select relayed from eventstore.restart
+where lane = $1 and relayed < $2 and next_position > $2
+order by after_position desc
+limit 1;
+
+-- restarts: how often the store went on after a restore
+select coalesce(max(number), 0) from eventstore.resync;
+
+-- recovered: which facts were taken back lately, before their heads knew
+select fact from eventstore.recovered where at > now() - interval '60 days';
+
 -- try_lock: take the lock of a name and a lane, if it is free
 select pg_try_advisory_lock($1, $2);
 
