@@ -67,6 +67,25 @@ async def test_the_whole_life_of_a_connection(installation: Installation) -> Non
     assert [] == await installation.rows("select * from auth.refresh_token")
 
 
+async def test_googles_security_event_ends_a_connection(installation: Installation) -> None:
+    """Google itself tells that an account's tokens are revoked: taken with 202, and it is so."""
+    connection = await installation.connect()
+    google = f"{installation.google.base_url}/_sim"
+    clients = [installation.google.world.options.client_id]
+    receiver = {"url": f"{installation.url}/v1/risc", "clientIds": clients}
+    async with installation.http.post(f"{google}/risc/receivers", json=receiver) as answer:
+        assert 200 == answer.status
+    event = {"type": "tokens-revoked", "email": ALICE}
+    async with installation.http.post(f"{google}/risc/events", json=event) as answer:
+        assert 200 == answer.status, await answer.text()
+    history = await installation.until_status(connection, "reauthorization_required")
+    assert [1, 2] == [state.revision for state in history]
+    assert [] == await installation.rows("select from auth.refresh_token")
+    async with installation.http.get(f"{google}/ledger", params={"types": "security"}) as answer:
+        facts = (await answer.json())["facts"]
+    assert [202] == [fact["status"] for fact in facts]
+
+
 async def test_killed_between_commit_and_publish_nothing_is_lost(
     installation: Installation,
 ) -> None:
