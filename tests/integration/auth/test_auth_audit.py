@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from drivewake.auth.audit import entry
 from drivewake.auth.database import Database
-from drivewake.auth.ports import By
+from drivewake.auth.records import By
 from drivewake.auth.store import Store
 from drivewake.contracts import subjects
 from drivewake.contracts.audit import AuditRecord, BrokenChainError, Chain

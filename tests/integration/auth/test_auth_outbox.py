@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from drivewake.auth.database import Database
 from drivewake.auth.domain import Reported, decide
 from drivewake.auth.outbox import BATCH, Announcer, Reconciler, message_of
-from drivewake.auth.ports import By, Transition
+from drivewake.auth.records import By, Transition
 from drivewake.auth.store import Store
 from drivewake.contracts import keys, subjects
 from drivewake.contracts.connections import CONNECTIONS

@@ -9,7 +9,7 @@ import pytest
 from drivewake.auth import audit
 from drivewake.auth.audit import Trail, entry
 from drivewake.auth.errors import StoreUnavailableError
-from drivewake.auth.ports import By, Entry
+from drivewake.auth.records import By, Entry
 from drivewake.contracts.audit import AuditRecord
 from drivewake.runtime.clock import SystemClock
 

@@ -14,7 +14,8 @@ import msgspec
 
 from drivewake.auth.errors import StoreUnavailableError
 from drivewake.auth.keyring import Place
-from drivewake.auth.ports import Audit, By, Entry
+from drivewake.auth.ports import Audit
+from drivewake.auth.records import By, Entry
 from drivewake.runtime.clock import Clock
 from drivewake.runtime.lifecycle import Stop
 from drivewake.runtime.logging import get_logger

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from drivewake.auth.database import QUERIES, Database, Session
-from drivewake.auth.ports import Entry
+from drivewake.auth.records import Entry
 from drivewake.contracts.audit import GENESIS, AuditRecord, hash_of
 
 

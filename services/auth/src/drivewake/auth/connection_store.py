@@ -9,7 +9,7 @@ from drivewake.auth.audit_store import append_audit
 from drivewake.auth.database import QUERIES, Database, Session
 from drivewake.auth.domain import Connection
 from drivewake.auth.errors import TenantExistsError, UnknownError
-from drivewake.auth.ports import Account, By, Decide, Grant, Tenant
+from drivewake.auth.records import Account, By, Decide, Grant, Tenant
 
 
 class TenantStore:

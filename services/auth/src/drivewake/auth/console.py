@@ -20,7 +20,7 @@ from drivewake.auth.callers import Caller, OidcCallers, Role
 from drivewake.auth.errors import IssuerUnavailableError, UntrustedTokenError
 from drivewake.auth.issuer import IssuerHttp
 from drivewake.auth.keyring import Keyring, Place
-from drivewake.auth.ports import By
+from drivewake.auth.records import By
 from drivewake.runtime.clock import Clock
 from drivewake.runtime.errors import SecretError
 from drivewake.runtime.keyring import Sealed

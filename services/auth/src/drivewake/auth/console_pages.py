@@ -9,7 +9,7 @@ from typing import Final
 
 from drivewake.auth.console import Session
 from drivewake.auth.desk import ConnectionView
-from drivewake.auth.ports import Tenant
+from drivewake.auth.records import Tenant
 
 STYLE: Final = (
     ":root{color-scheme:light dark;--line:#d5d5da;--soft:#66666e;--good:#17713a;--warn:#8a5a00;"

@@ -17,7 +17,8 @@ from drivewake.auth.domain import (
 )
 from drivewake.auth.errors import ForbiddenError, InvalidInputError, UnknownError
 from drivewake.auth.keyring import Keyring, Place
-from drivewake.auth.ports import Account, By, Connections, Tenant, Tenants
+from drivewake.auth.ports import Connections, Tenants
+from drivewake.auth.records import Account, By, Tenant
 from drivewake.auth.signin import SignInService
 from drivewake.auth.tokens import ALARMS
 from drivewake.contracts.connections import PrincipalKind, Status

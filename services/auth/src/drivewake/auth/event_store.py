@@ -7,7 +7,7 @@ from drivewake.auth import rows
 from drivewake.auth.database import QUERIES, Database
 from drivewake.auth.domain import Connection
 from drivewake.auth.keyring import Place
-from drivewake.auth.ports import Kept
+from drivewake.auth.records import Kept
 from drivewake.runtime.keyring import Sealed
 
 _RESEAL = {

@@ -27,7 +27,7 @@ from drivewake.auth.errors import (
     IdentityError,
 )
 from drivewake.auth.identity import IdTokens
-from drivewake.auth.ports import Identity, ServiceKey, Tokens
+from drivewake.auth.records import Identity, ServiceKey, Tokens
 
 TIMEOUT_S: Final = 10.0
 CONNECTIONS: Final = 64

@@ -16,7 +16,8 @@ from drivewake.auth.callers import Caller
 from drivewake.auth.desk import MAX_PAGE, ConnectionView, Desk
 from drivewake.auth.errors import ForbiddenError, UnknownError
 from drivewake.auth.http_guard import Connection, Gate
-from drivewake.auth.ports import Audit, By, ServiceAccount, Tenant
+from drivewake.auth.ports import Audit
+from drivewake.auth.records import By, ServiceAccount, Tenant
 from drivewake.auth.rotation import KeyState, Rotator
 from drivewake.auth.service_accounts import Outcome, ServiceAccountDesk
 from drivewake.contracts.audit import AuditRecord

@@ -18,7 +18,7 @@ from drivewake.auth.errors import (
     UntrustedTokenError,
 )
 from drivewake.auth.jwks import KeySet
-from drivewake.auth.ports import Identity
+from drivewake.auth.records import Identity
 
 ALGORITHM: Final = "RS256"
 LEEWAY_S: Final = 600.0

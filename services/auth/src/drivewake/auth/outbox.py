@@ -18,7 +18,8 @@ import msgspec
 from drivewake.auth.domain import Connection, Overtaken, decide
 from drivewake.auth.errors import StoreUnavailableError
 from drivewake.auth.outbox_holds import Holds
-from drivewake.auth.ports import By, Connections, Outbox, Transition
+from drivewake.auth.ports import Connections, Outbox
+from drivewake.auth.records import By, Transition
 from drivewake.contracts import keys, subjects
 from drivewake.contracts.connections import CONNECTION_TYPE, CONNECTIONS
 from drivewake.contracts.connections import Connection as ConnectionState

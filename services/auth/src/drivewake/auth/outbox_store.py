@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from drivewake.auth import rows
 from drivewake.auth.database import QUERIES, Database
-from drivewake.auth.ports import Transition
+from drivewake.auth.records import Transition
 
 
 class OutboxStore:

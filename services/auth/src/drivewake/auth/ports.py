@@ -1,147 +1,37 @@
-"""What auth needs from outside: a store, Google, and who knows its callers."""
+"""What auth needs from outside: a store, Google, and who knows its callers.
+
+Every method of the store may raise StoreUnavailableError.
+"""
 
 import datetime as dt
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
-import msgspec
 from pydantic import SecretStr
 
 from drivewake.auth.callers import Caller
-from drivewake.auth.domain import Change, Connection
+from drivewake.auth.domain import Connection
 from drivewake.auth.keyring import Place
+from drivewake.auth.records import (
+    Account,
+    By,
+    Decide,
+    Delegate,
+    Entry,
+    Establish,
+    Grant,
+    Identity,
+    Kept,
+    Link,
+    ServiceAccount,
+    ServiceKey,
+    SignIn,
+    Tenant,
+    Tokens,
+    Transition,
+)
 from drivewake.contracts.audit import AuditRecord
-from drivewake.contracts.connections import PrincipalKind
 from drivewake.runtime.keyring import Sealed
-
-# -- What the store keeps ----------------------------------------------------------------------
-
-
-class Tenant(msgspec.Struct, frozen=True, kw_only=True):
-    """A customer organisation."""
-
-    id: str
-    name: str
-    created_at: dt.datetime
-
-
-class Marks(msgspec.Struct, frozen=True):
-    """How Google names a refresh token in a security event: by its beginning, or by a hash."""
-
-    prefix: bytes
-    double: bytes
-
-
-class Grant(msgspec.Struct, frozen=True, kw_only=True):
-    """The current refresh token of a connection, sealed. Another token is another `id`."""
-
-    id: str
-    connection: str
-    tenant: str
-    sealed: Sealed
-    marks: Marks | None = None
-
-
-class Delegation(Grant, frozen=True, kw_only=True):
-    """The key of the service account (sealed) that a connection is had by, and for whom.
-
-    `id` is another with every key of the account; `subject` is the connection's sealed address.
-    """
-
-    account: str
-    subject: Sealed
-
-
-class ServiceKey(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a service account's key file is used."""
-
-    email: str
-    client_id: str
-    key_id: str
-    private_key: SecretStr
-
-
-class ServiceAccount(msgspec.Struct, frozen=True, kw_only=True):
-    """A service account of a tenant. `client_id` is what the Admin console delegates to."""
-
-    id: str
-    tenant: str
-    email: str
-    client_id: str
-    added_at: dt.datetime
-    connections: int = 0
-
-
-class Principal(msgspec.Struct, frozen=True, kw_only=True):
-    """Who consented: `subject` is the issuer's own id of the account, never an address."""
-
-    kind: PrincipalKind
-    issuer: str
-    subject: str
-
-
-class Link(msgspec.Struct, frozen=True, kw_only=True):
-    """Leave to connect one account; spent by the connection it makes.
-
-    With `connection`, only that connection's principal may use it (reauthorisation).
-    """
-
-    id: str
-    tenant: str
-    connection: str | None
-    expires_at: dt.datetime
-
-
-class SignIn(msgspec.Struct, frozen=True, kw_only=True):
-    """One trip of a browser to Google and back.
-
-    `browser` is the fingerprint of the cookie that the browser must bring back; `sealed`
-    holds the PKCE verifier and the nonce.
-    """
-
-    id: str
-    link: str
-    tenant: str
-    connection: str | None
-    browser: bytes
-    sealed: Sealed
-    expires_at: dt.datetime
-
-
-class Transition(msgspec.Struct, frozen=True, kw_only=True):
-    """One revision of a connection, waiting to be published or published."""
-
-    connection: Connection
-    at: dt.datetime
-
-
-class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """A connection and the sealed address that an operator knows the account by."""
-
-    connection: Connection
-    label: Sealed | None
-
-
-class By(msgspec.Struct, frozen=True):
-    """Who does something, and why: what the audit trail says of it."""
-
-    who: str
-    why: str = ""
-
-
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """What becomes a record of the audit chain (drivewake.contracts.audit.AuditRecord)."""
-
-    at: dt.datetime
-    since: dt.datetime
-    who: str
-    action: str
-    outcome: str
-    why: str
-    tenant: str
-    connection: str
-    count: int
-    trace: str
 
 
 class Audit(Protocol):
@@ -154,9 +44,6 @@ class Audit(Protocol):
     async def records(self, tenant: str | None, after: int, limit: int) -> Sequence[AuditRecord]:
         """Return up to `limit` records with a number above `after`, of a tenant or of all."""
         ...
-
-
-Decide = Callable[[Connection], Change | None]
 
 
 class Tenants(Protocol):
@@ -248,7 +135,7 @@ class SignIns(Protocol):
         """Remove and return an unexpired sign-in, if this browser began it. Works once."""
         ...
 
-    async def establish(self, request: "Establish") -> Connection:
+    async def establish(self, request: Establish) -> Connection:
         """Make or revive the principal's connection in the tenant, with its new grant.
 
         One transaction: the link is spent, the connection is written by `decide`, the grant
@@ -256,33 +143,6 @@ class SignIns(Protocol):
         `decide` raises, having written nothing.
         """
         ...
-
-
-class Establish(msgspec.Struct, frozen=True, kw_only=True):
-    """A consent that was checked. `fresh` is the connection if the principal is new here.
-
-    `decide` judges the one that is there already; `seal_grant` and `seal_label` seal for the
-    id that the connection has.
-    """
-
-    link: str
-    fresh: Connection
-    decide: Decide
-    seal_grant: Callable[[str], Grant]
-    seal_label: Callable[[str], Sealed | None]
-    now: dt.datetime
-    by: By
-
-
-class Delegate(msgspec.Struct, frozen=True, kw_only=True):
-    """A subject that a service account may act for, as Google said. See `Establish`."""
-
-    account: str
-    fresh: Connection
-    decide: Decide
-    seal_label: Callable[[str], Sealed]
-    now: dt.datetime
-    by: By
 
 
 class ServiceAccounts(Protocol):
@@ -360,13 +220,6 @@ class SecurityEvents(Protocol):
         ...
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """A sealed secret at rest, and where it belongs."""
-
-    place: Place
-    sealed: Sealed
-
-
 class Secrets(Protocol):
     """All secrets at rest, for the rotation of keys."""
 
@@ -391,27 +244,6 @@ class Housekeeping(Protocol):
     async def forget_expired(self, now: dt.datetime) -> None:
         """Delete links and sign-ins that nobody can use any more."""
         ...
-
-
-# -- Google ------------------------------------------------------------------------------------
-
-
-class Tokens(msgspec.Struct, frozen=True, kw_only=True):
-    """What Google's token endpoint gave. `lifetime_s` is the access token's, from now on."""
-
-    access_token: SecretStr
-    lifetime_s: float
-    scopes: tuple[str, ...]
-    refresh_token: SecretStr | None = None
-    id_token: SecretStr | None = None
-
-
-class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """Who signed in, proved by Google's signature."""
-
-    issuer: str
-    subject: str
-    email: SecretStr | None = None
 
 
 class Google(Protocol):
@@ -446,9 +278,6 @@ class Google(Protocol):
         Raises IdentityError, GoogleUnavailableError.
         """
         ...
-
-
-# -- Callers of the HTTP API -------------------------------------------------------------------
 
 
 class Authenticator(Protocol):

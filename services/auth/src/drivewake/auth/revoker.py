@@ -10,15 +10,8 @@ from typing import Final, Protocol
 from drivewake.auth.domain import Connection, RevokeFinished, RevokePostponed, decide, given_up
 from drivewake.auth.errors import GoogleUnavailableError, StoreUnavailableError
 from drivewake.auth.keyring import Keyring, Place
-from drivewake.auth.ports import (
-    By,
-    Connections,
-    Delegation,
-    Google,
-    Grants,
-    Housekeeping,
-    Revocations,
-)
+from drivewake.auth.ports import Connections, Google, Grants, Housekeeping, Revocations
+from drivewake.auth.records import By, Delegation
 from drivewake.auth.tokens import ALARMS
 from drivewake.runtime.clock import Clock
 from drivewake.runtime.errors import SecretError

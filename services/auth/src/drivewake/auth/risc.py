@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from drivewake.auth.domain import Fact, GrantDied, Reported, Unblocked
 from drivewake.auth.errors import UntrustedTokenError
-from drivewake.auth.ports import Marks
+from drivewake.auth.records import Marks
 
 PREFIX_CHARS: Final = 16
 MAX_JTI: Final = 256

@@ -14,7 +14,8 @@ import msgspec
 from drivewake.auth.audit import Trail, entry
 from drivewake.auth.errors import StoreUnavailableError
 from drivewake.auth.keyring import Keyring, Place
-from drivewake.auth.ports import By, Kept, Secrets
+from drivewake.auth.ports import Secrets
+from drivewake.auth.records import By, Kept
 from drivewake.auth.tokens import ALARMS
 from drivewake.runtime.clock import Clock
 from drivewake.runtime.errors import SecretError

@@ -5,7 +5,7 @@ import datetime as dt
 from drivewake.auth.audit import entry
 from drivewake.auth.database import QUERIES, Row, Session
 from drivewake.auth.domain import Change, Connection
-from drivewake.auth.ports import Account, By, Delegation, Entry, Grant, Link, SignIn, Transition
+from drivewake.auth.records import Account, By, Delegation, Entry, Grant, Link, SignIn, Transition
 from drivewake.runtime.keyring import Sealed
 
 

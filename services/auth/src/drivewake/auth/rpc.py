@@ -11,7 +11,8 @@ import msgspec
 from drivewake.auth.audit import Trail
 from drivewake.auth.domain import Reported, decide
 from drivewake.auth.errors import StoreUnavailableError, UnknownError
-from drivewake.auth.ports import By, Connections
+from drivewake.auth.ports import Connections
+from drivewake.auth.records import By
 from drivewake.auth.refusals import RefusedError
 from drivewake.auth.tokens import TokenService
 from drivewake.contracts import subjects

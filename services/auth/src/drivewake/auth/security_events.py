@@ -23,7 +23,8 @@ from drivewake.auth.errors import (
     UntrustedTokenError,
 )
 from drivewake.auth.jwks import KeySet
-from drivewake.auth.ports import By, Connections, SecurityEvents
+from drivewake.auth.ports import Connections, SecurityEvents
+from drivewake.auth.records import By
 from drivewake.runtime.clock import Clock
 from drivewake.runtime.http import problem
 from drivewake.runtime.logging import get_logger

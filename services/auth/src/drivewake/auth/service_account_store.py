@@ -9,7 +9,7 @@ from drivewake.auth.audit import entry
 from drivewake.auth.audit_store import append_audit
 from drivewake.auth.database import QUERIES, Database
 from drivewake.auth.domain import Connection
-from drivewake.auth.ports import By, Delegate, ServiceAccount
+from drivewake.auth.records import By, Delegate, ServiceAccount
 from drivewake.auth.signin_store import written
 from drivewake.runtime.keyring import Sealed
 

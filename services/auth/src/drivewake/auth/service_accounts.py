@@ -29,15 +29,8 @@ from drivewake.auth.errors import (
     UnknownError,
 )
 from drivewake.auth.keyring import Keyring, Place
-from drivewake.auth.ports import (
-    By,
-    Delegate,
-    Google,
-    ServiceAccount,
-    ServiceAccounts,
-    ServiceKey,
-    Tenants,
-)
+from drivewake.auth.ports import Google, ServiceAccounts, Tenants
+from drivewake.auth.records import By, Delegate, ServiceAccount, ServiceKey
 from drivewake.contracts.ids import InvalidIdError, checked, new_id
 from drivewake.runtime.clock import Clock
 from drivewake.runtime.keyring import Sealed

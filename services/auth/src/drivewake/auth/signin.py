@@ -26,20 +26,8 @@ from drivewake.auth.errors import (
     UnknownError,
 )
 from drivewake.auth.keyring import Keyring, Place, fingerprint
-from drivewake.auth.ports import (
-    By,
-    Connections,
-    Establish,
-    Google,
-    Grant,
-    Grants,
-    Identity,
-    Link,
-    SignIn,
-    SignIns,
-    Tenants,
-    Tokens,
-)
+from drivewake.auth.ports import Connections, Google, Grants, SignIns, Tenants
+from drivewake.auth.records import By, Establish, Grant, Identity, Link, SignIn, Tokens
 from drivewake.auth.risc import marks_of
 from drivewake.contracts.ids import new_id
 from drivewake.runtime.clock import Clock

@@ -9,7 +9,7 @@ from drivewake.auth.audit_store import append_audit
 from drivewake.auth.database import QUERIES, Database, Session
 from drivewake.auth.domain import Connection
 from drivewake.auth.errors import SignInError
-from drivewake.auth.ports import By, Decide, Establish, Link, SignIn
+from drivewake.auth.records import By, Decide, Establish, Link, SignIn
 
 EVENTS_KEPT = dt.timedelta(days=30)
 MAX_OPENINGS = 20

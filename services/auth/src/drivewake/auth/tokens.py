@@ -25,7 +25,8 @@ from drivewake.auth.errors import (
 )
 from drivewake.auth.keyring import Keyring, Place
 from drivewake.auth.patience import Key, Patience
-from drivewake.auth.ports import By, Connections, Delegation, Google, Grant, Grants, Tokens
+from drivewake.auth.ports import Connections, Google, Grants
+from drivewake.auth.records import By, Delegation, Grant, Tokens
 from drivewake.auth.refusals import Code, RefusedError, refused
 from drivewake.auth.risc import marks_of
 from drivewake.auth.service_accounts import key_of
