@@ -127,28 +127,17 @@ async def test_an_event_that_comes_again_changes_nothing(world: World) -> None:
     assert 1 < len(await world.rows("select from auth.security_event"))
 
 
-@pytest.mark.parametrize(
-    "claims",
-    [
-        {"iss": "https://evil.example"},
-        {"aud": "somebody-else"},
-        {"aud": None},
-        {"jti": None},
-        {"jti": 5},
-        {"iat": None},
-        {"iat": "now"},
-        {"iat": 10**30},
-        {"events": None},
-        {"events": []},
-        {"events": {}},
-    ],
-    ids=str,
-)
-async def test_a_token_that_is_not_for_us_is_refused(world: World, claims: dict[str, Any]) -> None:
+async def test_a_token_that_is_not_for_us_is_refused(world: World) -> None:
     """400 as RFC 8935 wants it, and nothing happens."""
     await world.connect()
-    token = event_token(world, f"{OAUTH}tokens-revoked", about(world), **claims)
-    assert 400 == await deliver(world, token)
+    wrong: list[dict[str, Any]] = [
+        {"iss": "https://evil.example"}, {"aud": "somebody-else"}, {"aud": None}, {"jti": None},
+        {"jti": 5}, {"iat": None}, {"iat": "now"}, {"iat": 10**30}, {"events": None},
+        {"events": []}, {"events": {}},
+    ]  # fmt: skip
+    for claims in wrong:
+        token = event_token(world, f"{OAUTH}tokens-revoked", about(world), **claims)
+        assert 400 == await deliver(world, token), claims
     assert "active" == (await world.one("select status from auth.connection"))["status"]
 
 

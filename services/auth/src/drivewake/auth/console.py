@@ -41,6 +41,9 @@ class Session(msgspec.Struct, frozen=True):
     form: str
     until: dt.datetime
 
+    def __repr__(self) -> str:
+        return f"Session({self.subject}, {self.role})"
+
     @property
     def caller(self) -> Caller:
         """The caller that this session stands for."""
@@ -54,6 +57,9 @@ class _Login(msgspec.Struct, frozen=True):
     verifier: str
     nonce: str
     until: dt.datetime
+
+    def __repr__(self) -> str:
+        return "_Login()"
 
 
 _T = TypeVar("_T", Session, _Login)
