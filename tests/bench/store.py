@@ -107,8 +107,8 @@ class World:
         return events / float(done.stdout)
 
 
-def contest(world: World, events: int, say: Callable[[str], None]) -> Contest:
-    """Return every contestant that can be had, by name."""
+def _ours(world: World, events: int) -> Contest:
+    world.template_of_ours()
     found: Contest = {}
     for writers in (1, 2):
         for batch in BATCHES:
@@ -117,31 +117,58 @@ def contest(world: World, events: int, say: Callable[[str], None]) -> Contest:
                 found[f"{kind.__name__}{place}"] = partial(
                     world.ours, "ours", kind, events, batch, writers
                 )
-    world.template_of_ours()
-    world.template("marten", [peers.MARTEN])
-    found["marten"] = partial(world.ours, "marten", work.marten, events, 1_000)
-    try:
-        python = peers.eventsourcing()
-        for recorder in RECORDERS:
-            found[f"eventsourcing_{recorder}"] = partial(
-                world.eventsourcing, python, recorder, events, 1_000
-            )
-    except peers.PeerMissingError as missing:
-        say(f"eventsourcing is not measured: {missing}")
-    try:
-        world.template("messagedb", peers.message_db())
-        found["messagedb"] = partial(world.ours, "messagedb", work.message_db, SLOW_EVENTS, 1_000)
-        found["messagedb_together"] = partial(
-            world.ours, "messagedb", work.message_db_together, events, 1_000
-        )
-    except peers.PeerMissingError as missing:
-        say(f"message-db is not measured: {missing}")
-    try:
-        world.template("emmett", peers.emmett())
-        found["emmett"] = partial(world.ours, "emmett", work.emmett, events, 1_000)
-    except peers.PeerMissingError as missing:
-        say(f"emmett is not measured: {missing}")
     return found
+
+
+def _peers(world: World, events: int) -> dict[str, Callable[[], Contest]]:
+    """Return how each peer is prepared; that may raise PeerMissingError."""
+
+    def of_eventsourcing() -> Contest:
+        python = peers.eventsourcing()
+        return {
+            f"eventsourcing_{recorder}": partial(
+                world.eventsourcing, python, recorder, events, BATCHES[0]
+            )
+            for recorder in RECORDERS
+        }
+
+    def of_message_db() -> Contest:
+        world.template("messagedb", peers.message_db())
+        one, all_ = work.message_db, work.message_db_together
+        return {
+            "messagedb": partial(world.ours, "messagedb", one, SLOW_EVENTS, BATCHES[0]),
+            "messagedb_together": partial(world.ours, "messagedb", all_, events, BATCHES[0]),
+        }
+
+    def of_emmett() -> Contest:
+        world.template("emmett", peers.emmett())
+        return {"emmett": partial(world.ours, "emmett", work.emmett, events, BATCHES[0])}
+
+    def of_marten() -> Contest:
+        world.template("marten", [peers.MARTEN])
+        return {"marten": partial(world.ours, "marten", work.marten, events, BATCHES[0])}
+
+    return {
+        "eventsourcing": of_eventsourcing,
+        "messagedb": of_message_db,
+        "emmett": of_emmett,
+        "marten": of_marten,
+    }
+
+
+def contest(
+    world: World, events: int, wanted: Callable[[str], bool], say: Callable[[str], None]
+) -> Contest:
+    """Return every wanted contestant that can be had, by name."""
+    found = _ours(world, events)
+    for name, prepared in _peers(world, events).items():
+        if not wanted(name):
+            continue
+        try:
+            found |= prepared()
+        except peers.PeerMissingError as missing:
+            say(f"{name} is not measured: {missing}")
+    return {name: run for name, run in found.items() if wanted(name)}
 
 
 def rows_of(figures: Mapping[str, Sequence[float]]) -> list[bench.Row]:
@@ -189,9 +216,8 @@ def main(rounds: int, events: int, only: tuple[str, ...], json_path: Path | None
         click.echo(line, err=True)
 
     with PostgresServer(settings=SETTINGS) as server:
-        found = contest(World(server), events, say)
-        chosen = {n: run for n, run in found.items() if not only or n.startswith(only)}
-        figures = bench.in_turn(rounds, chosen, say)
+        found = contest(World(server), events, lambda name: not only or name.startswith(only), say)
+        figures = bench.in_turn(rounds, found, say)
     bench.publish(
         bench.Report(
             name="store",

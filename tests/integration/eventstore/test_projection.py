@@ -219,8 +219,15 @@ async def test_interrupted_rebuild_is_continued(
     rebuilding.cancel()
     await asyncio.wait([rebuilding])
     assert of_version(1) == await entries(session)
-    await ProjectionRunner(database, store, Journal(2)).rebuild()
+    runner = ProjectionRunner(database, store, Journal(2))
+    outlook = await runner.outlook()
+    assert (1, 10, 0, 10) == (
+        *(outlook.live_version, outlook.live_position),
+        *(outlook.built, outlook.events),
+    )
+    await runner.rebuild()
     assert of_version(2) == await entries(session)
+    assert (2, None) == ((await runner.outlook()).live_version, (await runner.outlook()).built)
 
 
 async def test_leftover_of_another_version_is_not_continued(

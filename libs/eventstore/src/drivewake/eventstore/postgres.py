@@ -53,6 +53,8 @@ from drivewake.runtime.keyring import Keyring
 _SQL = load_queries("store")
 _ARCHIVE_SQL = load_queries("archive")
 _KEYS_SQL = load_queries("data_keys")
+STRIDE: Final = 250_000
+"""Positions that one statement looks through for what is selected: no statement is for ever."""
 _CLOSE_S: Final = 5.0
 
 
@@ -187,11 +189,16 @@ class PostgresStore(PostgresCoordination):
             # What is selected has holes anyway, so it is asked whether something is archived.
             if await connection.fetchval(_ARCHIVE_SQL["archived_upto"], lane, after):
                 return await self._archived(lane, after, limit, selection)
-            rows = await connection.fetch(
-                _SQL["read_selected"],
-                *(lane, after, min(limit, MAX_READ_EVENTS), selection.tenant),
-                *(selection.connection, selection.stream, list(selection.types)),
-            )
+            head = int(await connection.fetchval(_SQL["last_position"], lane) or 0)
+            bound, rows = min(limit, MAX_READ_EVENTS), list[asyncpg.Record]()
+            while after < head and len(rows) < bound:
+                upto = min(after + STRIDE, head)
+                rows += await connection.fetch(
+                    _SQL["read_selected"],
+                    *(lane, after, bound - len(rows), selection.tenant, selection.connection),
+                    *(selection.stream, list(selection.types), upto),
+                )
+                after = upto
         return [_stored(lane, row) for row in rows]
 
     async def read_live(self, lane: int, after: int, limit: int) -> Sequence[StoredEvent]:

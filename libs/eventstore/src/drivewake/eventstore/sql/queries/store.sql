@@ -41,11 +41,11 @@ where lane = $1 and position > $2
 order by position
 limit $3;
 
--- read_selected: the next events of a lane that match what is not empty
+-- read_selected: the next events up to a position that match what is not empty
 select position, key, tenant, connection, stream, type, occurred_at, data, metadata,
   sealed
 from eventstore.event
-where lane = $1 and position > $2
+where lane = $1 and position > $2 and position <= $8
   and ($4 = '' or tenant = $4)
   and ($5 = '' or connection = $5)
   and ($6 = '' or stream = $6)
