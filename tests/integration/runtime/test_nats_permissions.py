@@ -22,6 +22,7 @@ from drivewake.lab.suites.bus_world import take
 from drivewake.runtime.bus import Message
 from drivewake.runtime.errors import BusPermissionError, BusUnavailableError
 from drivewake.runtime.nats import NatsBus, connect
+from drivewake.runtime.nats_erase import NatsEraser
 from drivewake.runtime.provision import provision
 
 LITERALS = ("acme", "c1", "l1", "x")
@@ -158,6 +159,25 @@ async def test_a_service_trims_its_streams(bus: NatsBus, grant: Grant) -> None:
             await bus.trim(consumer, progress.settled_sequence)
     for stream in grant.trims_streams:
         assert 0 <= await bus.fullness(stream) < 1
+
+
+async def test_a_service_erases_from_its_streams(
+    bus: NatsBus, provisioner: NatsBus, grant: Grant
+) -> None:
+    """It overwrites one message, purges a subject, and forgets a key with its history."""
+    eraser = NatsEraser(bus)
+    for stream in grant.erases_streams:
+        subject = literal(stream.subjects[0])
+        sent = await provisioner.publish(Message(subject=subject, data=b"x"))
+        await eraser.erase(stream, sent.sequence)
+        await eraser.erase(stream, sent.sequence)
+        await provisioner.publish(Message(subject=subject, data=b"x"))
+        assert 1 <= await eraser.purge(stream, subject)
+    for bucket in grant.writes_buckets if grant.erases_streams else ():
+        kv = await bus.key_value(bucket)
+        await kv.put("a.b", b"x", revision=0)
+        await eraser.forget(bucket, "a.b")
+        assert await kv.get("a.b") is None
 
 
 async def test_a_service_uses_its_buckets(bus: NatsBus, grant: Grant) -> None:

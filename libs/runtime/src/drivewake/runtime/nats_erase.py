@@ -3,7 +3,7 @@
 from typing import Final
 
 from drivewake.contracts.subjects import Bucket, Stream
-from drivewake.runtime.errors import NotFoundError
+from drivewake.runtime.errors import BusUnavailableError, NotFoundError
 from drivewake.runtime.nats import NatsBus
 
 PURGE_TIMEOUT_S: Final = 30.0
@@ -23,6 +23,10 @@ class NatsEraser:
             await self._link.api(verb, {"seq": sequence})
         except NotFoundError:
             return
+        except BusUnavailableError as error:
+            # nats-server says this of a message that it removed, with the code of any failure.
+            if "no message found" not in str(error):
+                raise
 
     async def purge(self, stream: Stream, subject: str) -> int:
         """See bus.Eraser."""

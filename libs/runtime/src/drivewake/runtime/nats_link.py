@@ -53,7 +53,7 @@ ERRORS: Final = metrics.Counter("bus_errors", meaning="Errors that the client li
 _CONFLICTS: Final = frozenset({10070, 10071, 10164, 10201})
 _FULL: Final = frozenset({10023, 10028, 10047, 10122})
 _TOO_LARGE: Final = frozenset({10054, 10199})
-_ABSENT: Final = frozenset({10014, 10037, 10059})
+_ABSENT: Final = frozenset({10014, 10037, 10043, 10059})
 _STORE_FAILED: Final = 10077
 _BATCH_INCOMPLETE: Final = 10176
 _SERVER_FAULT: Final = 500
