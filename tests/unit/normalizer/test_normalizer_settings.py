@@ -92,3 +92,12 @@ def test_missing_data_keyring_is_told(environ: Environ, capsys: pytest.CaptureFi
     environ(**GOOD)
     assert 0 == main(["check"])
     assert "set DRIVEWAKE_DATA_KEYRING" in capsys.readouterr().out
+
+
+def test_several_lanes_are_refused_beside_what_serves_one(environ: Environ) -> None:
+    """A relay or a projection that would stop, or leave a lane out, does not start."""
+    environ(**GOOD, DRIVEWAKE_LANES="2", DRIVEWAKE_RELAY="false")
+    with pytest.raises(ConfigurationError, match="serve one lane"):
+        load(Settings)
+    environ(DRIVEWAKE_PROJECTIONS="false")
+    assert 2 == load(Settings).lanes

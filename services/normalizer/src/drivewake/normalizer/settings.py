@@ -81,6 +81,11 @@ class Settings(MigrateSettings):
     def _ordered(self) -> Self:
         if self.batch_least > self.batch_most:
             raise ValueError("DRIVEWAKE_BATCH_LEAST is above DRIVEWAKE_BATCH_MOST")
+        if self.lanes > 1 and (self.relay or self.projections):
+            raise ValueError(
+                "relay and projections serve one lane: with more DRIVEWAKE_LANES switch off"
+                " DRIVEWAKE_RELAY and DRIVEWAKE_PROJECTIONS"
+            )
         return self
 
     def secret(self) -> bytes:
