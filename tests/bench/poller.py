@@ -42,10 +42,11 @@ from drivewake.lab import bench
 from drivewake.lab.servers import NatsServer
 from drivewake.poller import domain, listing
 from drivewake.poller.buckets import BusLogs
-from drivewake.poller.outgoing import BusGraveyard, BusRaws
+from drivewake.poller.outgoing import BusRaws
 from drivewake.poller.ports import Page, Step
 from drivewake.poller.sources.changes import seen
 from drivewake.runtime.bus import Entry
+from drivewake.runtime.dead import BusGraveyard
 from drivewake.runtime.lifecycle import tune_collector
 from drivewake.runtime.memory import MemoryBus
 from drivewake.runtime.nats import connect
