@@ -27,6 +27,7 @@ class PollerSettings(ServiceSettings):
       (AWS_…). Without one, items over 512 KiB become dead letters.
     - `interval_…`, `push_interval_…`: bounds of the timer without and with a push channel.
     - `spacing_s`: least time between two polls of one log, however many pushes come.
+    - `drives_s`: how often a user's shared drives are listed without any sign of a change.
     - `google_…`: the quota of the project; replicas share it among them. `day_units` is where
       Google wants to bill for more, 0 for no such limit.
     - `activity_…`: how far its windows overlap, how far they stay behind now, and when a gap is
@@ -44,8 +45,8 @@ class PollerSettings(ServiceSettings):
     google_project_units_per_min: float = Field(default=1_000_000, gt=0)
     google_day_units: float = Field(default=400_000_000, ge=0)
     google_activity_url: str = ""
-    enrich: tuple[PartKind, ...] = ()
-    activity: bool = False
+    enrich: tuple[PartKind, ...] = ("permissions", "revisions", "comments")
+    activity: bool = True
     activity_overlap_s: float = Field(default=300.0, ge=0)
     activity_settle_s: float = Field(default=60.0, ge=0)
     activity_gap_retry_s: float = Field(default=600.0, gt=0)
@@ -55,6 +56,7 @@ class PollerSettings(ServiceSettings):
     push_interval_floor_s: float = Field(default=60.0, ge=0.1)
     push_interval_ceiling_s: float = Field(default=900.0, ge=0.1)
     spacing_s: float = Field(default=0.02, ge=0.0, le=60.0)
+    drives_s: float = Field(default=86_400.0, gt=0)
     lease_s: float = Field(default=10.0, ge=2.0, le=120.0)
     concurrency: int = Field(default=64, ge=1, le=1024)
     connection_concurrency: int = Field(default=4, ge=1, le=64)
@@ -94,7 +96,7 @@ class PollerSettings(ServiceSettings):
 
     def rules(self) -> Rules:
         """Return the bounds of turns."""
-        return Rules(lease_s=self.lease_s, spacing_s=self.spacing_s)
+        return Rules(lease_s=self.lease_s, spacing_s=self.spacing_s, drives_s=self.drives_s)
 
     def rhythm(self) -> Rhythm:
         """Return the bounds of timers."""

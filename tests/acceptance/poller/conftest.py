@@ -1,0 +1,5 @@
+"""The stage on which pollers are tried; it stands in tests/worlds."""
+
+from poller_stage import poller_google, stage
+
+__all__ = ["poller_google", "stage"]
