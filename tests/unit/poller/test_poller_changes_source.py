@@ -282,9 +282,22 @@ async def test_part_that_google_refuses_for_now_is_asked_for_again() -> None:
     """The others are published; what is missing stays in the record until it is read."""
     page = changed(look("a", **OF_DRIVE))
     away = UnavailableError("away")
-    steps, drive = await run(LIVE, page, [part(), away, part()], [part(b"1")])
-    assert [("parts", "p:a r:a c:a"), ("parts", "r:a")] == drive.asked[1:]
-    assert [False, True] == [not step.record.pending for step in steps[1:]]
+    steps, drive = await run(LIVE, page, [part(), away, part()], changes(new="13"), [part(b"1")])
+    expected = [("parts", "p:a r:a c:a"), ("changes", "12"), ("parts", "r:a")]
+    assert expected == drive.asked[1:]
+    assert [False, False, True] == [not step.record.pending for step in steps[1:]]
+
+
+async def test_changes_do_not_wait_for_lists() -> None:
+    """They take turns, unless so many files wait that the record must not grow any more."""
+    many = tuple(Pending(file=f"f{n}", parts="c", mark="5") for n in range(150))
+    record = msgspec.structs.replace(LIVE, pending=many)
+    _, drive = await run(record, [part()] * 50, changes(more="11"), [part()] * 50)
+    assert ["parts", "changes", "parts"] == [method for method, _ in drive.asked]
+    crowd = tuple(Pending(file=f"f{n}", parts="c", mark="5") for n in range(2200))
+    record = msgspec.structs.replace(LIVE, pending=crowd, fresh_first=True)
+    _, drive = await run(record, *([part()] * 50 for _ in range(5)), changes(more="11"))
+    assert ["parts"] * 5 + ["changes"] == [method for method, _ in drive.asked]
 
 
 async def test_only_refusals_are_a_failure() -> None:

@@ -84,7 +84,8 @@ class LogRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
       log last listed its shared drives.
     - `slices`, `requery_at`: of activity, what is left of the window under way, and when the
       last days are read again. `cursor` is then milliseconds since 1970.
-    - `pending`: changed files whose permissions, revisions and comments are still to be read.
+    - `pending`: changed files whose permissions, revisions and comments are still to be read;
+      `fresh_first`: changes are looked at before any more of them.
     - `raws`, `calls`, `units`: how many raws the log has given, and what that has cost.
     """
 
@@ -113,6 +114,7 @@ class LogRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     slices: tuple[Slice, ...] = ()
     requery_at: dt.datetime | None = None
     pending: tuple[Pending, ...] = ()
+    fresh_first: bool = False
     raws: int = 0
     calls: int = 0
     units: int = 0

@@ -65,7 +65,9 @@ def advanced(
     snapshot = record.snapshot
     if end and snapshot is not None:
         snapshot = _replace(snapshot, read_at=snapshot.pages)
-    return _replace(record, cursor=cursor, last_change_at=changed, snapshot=snapshot)
+    return _replace(
+        record, cursor=cursor, last_change_at=changed, snapshot=snapshot, fresh_first=False
+    )
 
 
 def found(record: LogRecord, count: int, now: dt.datetime) -> LogRecord:

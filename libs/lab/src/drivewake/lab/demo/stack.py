@@ -28,6 +28,7 @@ STREAM_SCALE: Final = "0.2"
 CLIENT_ID: Final = "drivewake-demo.apps.googleusercontent.com"
 
 POLLING: Final = {
+    "DRIVEWAKE_ENRICH": '["permissions"]',  # a history of years has no comments to look for
     "DRIVEWAKE_INTERVAL_FLOOR_S": 0.5,
     "DRIVEWAKE_INTERVAL_CEILING_S": 2,
     "DRIVEWAKE_PUSH_INTERVAL_FLOOR_S": 2,

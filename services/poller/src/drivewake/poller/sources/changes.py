@@ -1,9 +1,9 @@
 """Changes of a user or of a shared drive: start token first, then changes and a full listing.
 
 `phase` says where a log stands: `new` (nothing yet, or the cursor was lost), `snapshot` (its
-first listing), `live`. Each step is one call or one batch. What comes first: changed files
-that wait for their permissions, revisions and comments; the shared drives of a user; then
-changes, and pages of a listing that is under way.
+first listing), `live`. Each step is one call or one batch. What comes first: the shared drives
+of a user; changes, in turn with the permissions, revisions and comments of files that changed;
+and pages of a listing that is under way.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,6 +21,8 @@ from drivewake.poller.sources.enrichment import Enrichment
 from drivewake.runtime.clock import Clock
 
 MAX_DRIVE_PAGES: Final = 200
+MAX_PENDING: Final = 2000
+"""Changed files that wait for their lists; with more, lists come before further changes."""
 
 
 class ChangesSource:
@@ -58,7 +60,7 @@ class ChangesSource:
     async def _read(self, record: LogRecord) -> Step:
         """Do what comes next for a log that has a cursor."""
         now = self._clock.now()
-        if record.pending:
+        if record.pending and not (record.fresh_first and len(record.pending) < MAX_PENDING):
             return await self._enrichment.read(record)
         if listing.drives_due(self._rules, record, now):
             return await self._list_drives(record)

@@ -1,8 +1,8 @@
 """What a change does not carry: permissions, revisions and comments of the file that changed.
 
 What is wanted is written into the log's record together with the cursor, so that a crash
-forgets nothing; it is read in batches, before the next page. Lists cost 100 units each, so
-each is asked for only where it can tell something new:
+forgets nothing; it is read in batches, in turn with changes, which must not wait for it. Lists
+cost 100 units each, so each is asked for only where it can tell something new:
 
 - permissions of items of shared drives, whose change carries none; a listing asks for those
   alone that have permissions of their own (the drive's members stand on its root);
@@ -29,8 +29,8 @@ from drivewake.poller.ports import Page, Seen, Step, Tokens
 FOLDER: Final = "application/vnd.google-apps.folder"
 SHORTCUT: Final = "application/vnd.google-apps.shortcut"
 LETTERS: Final[dict[str, PartKind]] = {"p": "permissions", "r": "revisions", "c": "comments"}
-MAX_LISTS: Final = 100
-"""Lists read in one step: one batch."""
+MAX_LISTS: Final = 50
+"""Lists read in one step: a batch that is over before fresh changes have waited long."""
 
 OVERLAP_S: Final = 300
 """How far behind the last reading comments are asked for again: Google's clock is not ours."""
@@ -121,7 +121,7 @@ class Enrichment:
         if again and not pages:
             raise next(one for one in answers if isinstance(one, RetryError))
         left = (*again, *record.pending[len(taken) :])
-        return Step(record=_replace(record, pending=left), pages=pages)
+        return Step(record=_replace(record, pending=left, fresh_first=True), pages=pages)
 
     def _question(self, record: LogRecord, pending: Pending, letter: str) -> Wanted:
         since = ""
