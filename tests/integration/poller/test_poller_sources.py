@@ -35,6 +35,13 @@ def facts(raws: list[Any], log: str) -> list[str]:
     return [one.fact.fact for one in mine if one.partition == 0]
 
 
+async def read_to_its_end(person: Person, drive: str) -> None:
+    """Wait until the log of a shared drive stands behind everything that happened there."""
+    world = person.stage.google.world
+    tip = person.stage.google.call(lambda: str(world.state.drives[drive].log.tip))
+    await person.log_of("drive_changes", drive, lambda one: one.cursor == tip and not one.owner)
+
+
 async def test_shared_drive_is_followed_from_joining_to_leaving(stage: Stage) -> None:
     """Who joins gets a log that is listed and followed; who leaves has it ended by a fact."""
     owner, guest = stage.person(), stage.person()
@@ -46,7 +53,7 @@ async def test_shared_drive_is_followed_from_joining_to_leaving(stage: Stage) ->
     owner.act(SetPermissions(file=drive["id"], permissions=members(owner, guest)))
     log = await guest.log_of("drive_changes", drive["id"], lambda one: one.phase == "live")
     (after,) = owner.act(CreateFile(name="b", content=b"b", parent=drive["id"]))
-    await guest.log_of("drive_changes", drive["id"], lambda one: one.cursor > log.cursor)
+    await read_to_its_end(guest, drive["id"])
     raws = await guest.all_raws()
     check_framed(raws)
     seen = {(one.raw.item, one.raw.source) for one in raws if one.raw.log == log.log}
@@ -83,8 +90,7 @@ async def test_file_that_moves_out_of_a_shared_drive_is_not_told_as_gone(stage: 
     owner.act(Update(file=ids[0], parent="root"))
     owner.stage.google.call(owner.stage.google.world.state.delete, *_by(owner, ids[1]))
     owner.act(CreateFile(name="last", content=b"c", parent=drive["id"]))
-    await owner.log_of("drive_changes", drive["id"], lambda one: int(one.cursor) > int(log.cursor))
-    await asyncio.sleep(0.5)
+    await read_to_its_end(owner, drive["id"])
     raws = [one for one in await owner.all_raws() if one.raw.log == log.log]
     removed = {one.raw.item for one in raws if one.body.get("removed")}
     assert ids[0] not in removed
