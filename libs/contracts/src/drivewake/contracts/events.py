@@ -20,7 +20,7 @@ from drivewake.contracts.remarks import RemarkData
 SCHEMA_VERSION: Final = 1
 
 
-class FileRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class FileRef(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Which file, as it is after the event. `version` is Google's, rising with every change."""
 
     id: str
@@ -31,7 +31,7 @@ class FileRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     drive: str | None = None
 
 
-class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Content(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What identifies content; hashes and size exist only for files that hold bytes."""
 
     md5: str | None = None
@@ -42,7 +42,7 @@ class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     mime_type: str | None = None
 
 
-class Permission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Permission(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One entry of a file's ACL, as drive.v3 `Permission` gives it to whoever may share.
 
     Of items of shared drives Google tells whether an entry is inherited, and `inherited_from`

@@ -35,7 +35,7 @@ MAX_BATCH_EVENTS: Final = 50_000
 MAX_READ_EVENTS: Final = 10_000
 
 
-class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
+class NewEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """An event to append; `codec.new_event` makes it from an Event of the contracts.
 
     - `key`: deterministic UUIDv8 (contracts.keys): dedupe key, event id and time index at once.
@@ -72,14 +72,14 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     sealed: bool = False
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True):
+class Head(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What was last known of one thing; `revision` rises by one with every write, from 1."""
 
     revision: int
     state: bytes
 
 
-class HeadWrite(msgspec.Struct, frozen=True, kw_only=True):
+class HeadWrite(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Replace the state of a head, if its revision is `expected` (or ABSENT, ANY, EXISTS).
 
     `kind` is a word of the domain: `file`, `sighting`, `connection` … `id` is unique within

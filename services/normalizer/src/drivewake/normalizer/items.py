@@ -40,7 +40,9 @@ that follows. Time zones taken for UTC differ by up to 26 hours."""
 _facts = msgspec.json.Decoder(LogFact)
 
 
-class Origin(msgspec.Struct, frozen=True):
+# gc=False, here and on what is made for every raw: frozen and free of cycles, it need not be
+# looked through by the collector, which took a tenth of the time of a batch.
+class Origin(msgspec.Struct, frozen=True, gc=False):
     """Where a message comes from: what its events carry, and what settles it."""
 
     delivery: Delivery
@@ -53,7 +55,7 @@ class Origin(msgspec.Struct, frozen=True):
     partition: int = 0
 
 
-class FileItem(msgspec.Struct, frozen=True):
+class FileItem(msgspec.Struct, frozen=True, gc=False):
     """An observation of a file; `occurred_at` is Google's own time of the change.
 
     `cursor` is where the log's changes may be resumed; empty for what was listed.

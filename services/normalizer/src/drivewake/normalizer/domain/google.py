@@ -20,7 +20,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_d
     """Base: Google's names are camel case; what is absent is None."""
 
 
-class User(Resource, frozen=True):
+class User(Resource, frozen=True, gc=False):
     """A person, without `me` (depends on the viewer) and `photoLink` (lives for minutes)."""
 
     permission_id: str | None = None
@@ -73,14 +73,14 @@ class ClientEncryption(Resource, frozen=True):
     encryption_state: str | None = None
 
 
-class PermissionDetail(Resource, frozen=True):
+class PermissionDetail(Resource, frozen=True, gc=False):
     """One reason for a permission in a shared drive."""
 
     inherited: bool = False
     inherited_from: str | None = None
 
 
-class Permission(Resource, frozen=True):
+class Permission(Resource, frozen=True, gc=False):
     """One entry of an ACL."""
 
     id: str
@@ -93,7 +93,7 @@ class Permission(Resource, frozen=True):
     permission_details: tuple[PermissionDetail, ...] = ()
 
 
-class File(Resource, frozen=True):
+class File(Resource, frozen=True, gc=False):
     """A file. `version` and `name` are always there if they were asked for."""
 
     id: Id
@@ -128,7 +128,7 @@ class File(Resource, frozen=True):
     writers_can_share: bool | None = None
 
 
-class Change(Resource, frozen=True):
+class Change(Resource, frozen=True, gc=False):
     """One entry of a change log; `file` is absent when `removed`, mostly."""
 
     change_type: str = "file"

@@ -39,14 +39,14 @@ Freshness = tuple[int, int]
 NEVER: Final[Freshness] = (-1, 0)
 
 
-class Witness(msgspec.Struct, frozen=True, array_like=True):
+class Witness(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """When a log last showed a file, and in which snapshot, if in any."""
 
     at: int
     snapshot: str = ""
 
 
-class Sighting(msgspec.Struct, frozen=True, array_like=True):
+class Sighting(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Whether a connection sees the file: `epoch` counts how often it began to.
 
     `at` is the newest instant (µs) at which it was seen or known to be gone. Epoch 0 is a
@@ -59,7 +59,7 @@ class Sighting(msgspec.Struct, frozen=True, array_like=True):
     witnesses: dict[str, Witness] = {}
 
 
-class Known(msgspec.Struct, frozen=True, kw_only=True):
+class Known(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The facts of a file. `acl` None: nobody who looked may read it."""
 
     file: FileRef
@@ -73,7 +73,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     acl_epoch: int
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True):
+class Head(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """All that is remembered of one file of one tenant.
 
     `core`, `parents`, `content` and `acl` say how fresh each aspect of the facts is: not

@@ -21,7 +21,7 @@ def microseconds(instant: dt.datetime) -> int:
     return (instant - _EPOCH) // _MICROSECOND
 
 
-class FileState(msgspec.Struct, frozen=True, kw_only=True):
+class FileState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A file as somebody saw it. None in the last three: this viewer may not know."""
 
     id: str
@@ -38,7 +38,7 @@ class FileState(msgspec.Struct, frozen=True, kw_only=True):
     acl: Acl | None = None
 
 
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
+class Seen(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A connection saw a file in one of its logs, at `at` (µs since 1970, UTC)."""
 
     connection: str
