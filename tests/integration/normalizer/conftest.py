@@ -55,8 +55,8 @@ class World:
 
     # -- Processes --
 
-    def normalizer(self, fault: str = "", **settings: str) -> ManagedProcess:
-        """Return a normalizer, not started; with `fault` one that kills itself."""
+    def normalizer(self, fault: str = "", *, victim: int = 0, **settings: str) -> ManagedProcess:
+        """Return a normalizer, not started; with `fault` one that kills itself, or a victim."""
         port = free_port()
         number = len(self._processes)
         env = {
@@ -69,6 +69,7 @@ class World:
             "DRIVEWAKE_HTTP_PORT": str(port),
             "DRIVEWAKE_LOG_FORMAT": "json",
             **({"FAULT": fault} if fault else {}),
+            **({"VICTIM": str(victim)} if victim else {}),
             **{f"DRIVEWAKE_{name.upper()}": value for name, value in settings.items()},
         }
         process = ManagedProcess(

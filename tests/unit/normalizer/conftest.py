@@ -28,7 +28,7 @@ from drivewake.normalizer.minting import Mint
 from drivewake.normalizer.ports import Store
 from drivewake.normalizer.sweeping import Sweeper
 from drivewake.runtime.bus import Message
-from drivewake.runtime.clock import SystemClock
+from drivewake.runtime.clock import Clock, SystemClock
 from drivewake.runtime.dead import BusGraveyard
 from drivewake.runtime.memory import MemoryBus
 
@@ -52,9 +52,9 @@ class Harness:
         self._pullers: dict[int, Any] = {}
         self.handler = self.handler_on(self.store)
 
-    def handler_on(self, store: Store) -> BatchHandler:
+    def handler_on(self, store: Store, clock: Clock | None = None) -> BatchHandler:
         """Return a handler that writes to a store."""
-        clock = SystemClock()
+        clock = clock or SystemClock()
         committer = Committer(store, Mint(SECRET), self.bus, self.refetcher, clock)
         burial = Burial(BusGraveyard(self.bus), DeadBound(self.rule), clock)
         return BatchHandler(committer, Sweeper(store, committer), burial, self.bus, clock)

@@ -1,6 +1,8 @@
 """Handling batches: what becomes durable, in which order, and what is acknowledged when."""
 
 import datetime as dt
+import itertools
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -699,3 +701,41 @@ async def test_undecodable_connection_state_is_buried(harness: "Harness") -> Non
     await harness.publish(subjects.connection("t1", "c1"), b"{}")
     await harness.drain()
     assert ["DRIVE_CONNECTION"] == [letter.stream for letter in await harness.dead()]
+
+
+class JumpingClock(SystemClock):
+    """A clock that is two hours ahead, then two hours behind, and so on."""
+
+    def __init__(self) -> None:
+        self._jumps = itertools.cycle([dt.timedelta(hours=2), dt.timedelta(hours=-2)])
+
+    def now(self) -> dt.datetime:
+        """Return some time."""
+        return START + next(self._jumps)
+
+
+async def test_clock_that_jumps_changes_nothing(harness: "Harness") -> None:
+    """Time comes from what was observed: a host that jumps by hours tells the same events."""
+    for version in range(1, 6):
+        await harness.change(version, {"version": str(version), "name": f"n{version}"})
+    jumping = harness.handler_on(harness.store, JumpingClock())
+    taken = await harness.take()
+    for one in taken:
+        await jumping.handle([one])
+    told = await harness.events()
+    assert ["sighting.gained", "file.discovered", *["file.renamed"] * 4] == [e.type for e in told]
+    harness.store = MemoryStore()
+    await harness.handler_on(harness.store).handle(taken)
+    assert [event.id for event in told] == [event.id for event in await harness.events()]
+
+
+async def test_tens_of_thousands_of_duplicates_are_one_fact(harness: "Harness") -> None:
+    """However often a message comes, in however large batches, it is told once."""
+    for number in range(10):
+        await harness.change(1, {}, item=f"f{number}")
+    taken = await harness.take()
+    for _ in range(5):
+        await harness.handler.handle(taken * 400)
+    assert Counter({"sighting.gained": 10, "file.discovered": 10}) == (
+        Counter(await harness.types())
+    )

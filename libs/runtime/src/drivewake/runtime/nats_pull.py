@@ -179,6 +179,10 @@ class PullInbox:
             return False
         return True
 
+    def give_back(self, messages: Sequence[Pulled]) -> None:
+        """Put messages back that the next pull shall return."""
+        self._buffer.extendleft(reversed(messages))
+
     def _take(self, most: int) -> list[Pulled]:
         buffer = self._buffer
         return [buffer.popleft() for _ in range(min(most, len(buffer)))]
@@ -282,6 +286,7 @@ class NatsPuller:
         self._stream = stream
         self._consumer = consumer
         self._inbox = PullInbox(link, stream, consumer)
+        self._generation = link.generation
 
     async def open(self) -> None:
         """Bind; NotFoundError if the consumer was not provisioned."""
@@ -291,12 +296,19 @@ class NatsPuller:
     async def fetch(self, max_messages: int, max_wait_s: float) -> Sequence[NatsDelivery]:
         """Return 1 to `max_messages` as soon as some are there, none after `max_wait_s`."""
         messages = await self._inbox.pull(max_messages, max_wait_s)
+        if self._generation != self._link.generation:
+            # What was under way on the lost connection, to us or from us, comes again only when
+            # `ack_wait_s` is over: whoever wants it sooner, or in order, resets.
+            self._generation = self._link.generation
+            self._inbox.give_back(messages)
+            raise BusUnavailableError("the connection was lost meanwhile")
         return [NatsDelivery(self._link, message) for message in messages]
 
     async def reset(self, from_sequence: int = 0) -> None:
         """Forget what is pending: all unacknowledged messages come again, in order."""
         await self._inbox.close()
         wanted = {"seq": from_sequence} if from_sequence else None
+        self._generation = self._link.generation
         try:
             await self._link.api(f"CONSUMER.RESET.{self._stream}.{self._consumer}", wanted)
         finally:
