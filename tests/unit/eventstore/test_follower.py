@@ -7,7 +7,7 @@ import pytest
 
 from drivewake.contracts.subjects import DOORBELL
 from drivewake.eventstore.errors import StoreUnavailableError
-from drivewake.eventstore.follower import RingingAppender, follow
+from drivewake.eventstore.follower import ReadAhead, RingingAppender, follow
 from drivewake.eventstore.memory import MemoryStore
 from drivewake.eventstore.store import EVERYTHING, Batch, Selection, StoredEvent
 from drivewake.lab.suites.eventstore import an_event, eventually
@@ -121,3 +121,16 @@ async def test_bell_rings_for_news_only(*, known: bool) -> None:
     await bus.wait(DOORBELL, 0.0)
     await RingingAppender(store, bus).append(Batch(events=[event]))
     assert (not known) == await bus.wait(DOORBELL, 0.0)
+
+
+async def test_reading_ahead_gives_what_reading_gives() -> None:
+    """In order, after a jump and after what came meanwhile, nothing else is read."""
+    store = MemoryStore()
+    await store.append(Batch(events=[an_event() for _ in range(25)]))
+    ahead = ReadAhead(store, 0, 10)
+    for after in (0, 10, 20, 5, 15, 25):
+        await asyncio.sleep(0)  # what is read ahead is read now
+        assert await store.read(0, after, 10) == await ahead.read(after)
+    await store.append(Batch(events=[an_event()]))
+    assert [26] == [event.position for event in await ahead.read(25)]
+    ahead.forget()
