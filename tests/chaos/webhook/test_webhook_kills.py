@@ -2,7 +2,9 @@
 
 import asyncio
 import datetime as dt
+import os
 import random
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -17,6 +19,7 @@ from drivewake.contracts.records import ChannelRecord
 from drivewake.contracts.signals import SIGNALS
 from drivewake.lab.google.serve import RunningGoogle
 from drivewake.lab.servers import ManagedProcess, NatsServer, free_port
+from drivewake.runtime.errors import BusError
 from drivewake.webhook.tokens import Subject
 
 pytestmark = pytest.mark.slow
@@ -89,7 +92,10 @@ class Load:
         """
         puller = await self.world.bus.puller(subjects.POLLER_SIGNALS)
         while True:
-            deliveries = await puller.fetch(100, 1.0)
+            try:
+                deliveries = await puller.fetch(100, 1.0)
+            except BusError:
+                continue  # the broker is away: it has them, or webhook was told that it has not
             if not deliveries and self.stop.is_set():
                 return
             for delivery in deliveries:
@@ -214,3 +220,71 @@ async def test_a_restart_of_a_replica_drops_no_push(world: World) -> None:
     await load.run(faults)
 
     assert 0 == load.answers[503]
+
+
+async def test_the_broker_stands_still(world: World, broker: NatsServer) -> None:
+    """Slower than any patience: nothing is promised meanwhile, and all is well afterwards."""
+    load, _ = await loaded(world, 1)
+
+    async def faults() -> None:
+        for still_s in (0.5, 6.0):
+            await load.until_served()
+            os.kill(broker.pid, signal.SIGSTOP)
+            try:
+                await asyncio.sleep(still_s)
+            finally:
+                os.kill(broker.pid, signal.SIGCONT)
+        await load.until_served()
+
+    await load.run(faults)
+
+    assert load.answers[503] > 0
+
+
+async def test_a_broker_that_refuses_signals_is_no_success(world: World) -> None:
+    """A stream that takes no message, or is not there at all: 503 until it does."""
+    load, _ = await loaded(world, 1)
+    name = world.bus.link.name("DRIVE_SIGNAL")
+    config = (await world.bus.link.api(f"STREAM.INFO.{name}"))["config"]
+
+    async def faults() -> None:
+        await load.until_served()
+        await world.bus.link.api(f"STREAM.UPDATE.{name}", config | {"max_msg_size": 1})
+        before = load.answers.copy()
+        await asyncio.sleep(1.0)
+        refused = load.answers - before
+        await world.bus.link.api(f"STREAM.UPDATE.{name}", config)
+        await load.until_served()
+        assert refused[503] > 0
+        assert refused[200] <= CLIENTS  # those that were under way when it began
+
+    await load.run(faults)
+
+
+async def test_a_burst_into_a_stream_at_its_cap(world: World) -> None:
+    """What is answered 200 was stored; what a full stream drops is the oldest, as its type says.
+
+    Dropped signals are hints about logs whose cursors stand elsewhere: freshness, never facts.
+    """
+    port = free_port()
+    load = Load(world, [port])
+    await load.prepare()
+    world.webhook(port=port).start()
+    name = world.bus.link.name("DRIVE_SIGNAL")
+    config = (await world.bus.link.api(f"STREAM.INFO.{name}"))["config"]
+    await world.bus.link.api(f"STREAM.UPDATE.{name}", config | {"max_bytes": 4096})
+    answers: list[int] = []
+    last = load.records[-1]
+    for record in [*load.records * 5, last]:
+        path = f"{record.tenant}/{record.connection}/{record.log}"
+        url = f"http://127.0.0.1:{port}/v1/notifications/drive/{path}"
+        async with world.http.post(url, headers=world.headers(record)) as answer:
+            answers.append(answer.status)
+
+    state = (await world.bus.link.api(f"STREAM.INFO.{name}"))["state"]
+
+    assert {200} == set(answers)
+    assert len(answers) == state["last_seq"]
+    assert 0 < state["messages"] < LOGS
+    subject = Subject(last.tenant, last.connection, last.log)
+    assert "push" == (await world.until_signal(subject)).reason

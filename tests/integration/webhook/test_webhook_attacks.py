@@ -5,6 +5,7 @@ Raw sockets, because a well-behaved client refuses to send most of this.
 
 import asyncio
 import datetime as dt
+import resource
 from typing import Any
 
 import pytest
@@ -124,6 +125,32 @@ async def test_what_is_forged_gets_401_and_no_signal(target: Target) -> None:
     assert 0 == await target.world.signals_waiting()
 
 
+async def test_a_right_token_opens_no_other_channel(target: Target) -> None:
+    """Ann's token, on Ben's channel or with Ben's channel's name on Ann's log: refused."""
+    other = await target.world.live_channel("ben@example.com")
+    await target.world.until_signal(Subject(other.tenant, other.connection, other.log))
+    path = f"/v1/notifications/drive/{other.tenant}/{other.connection}/{other.log}"
+    channel = other.channel
+
+    assert 401 == await target.push(X_Goog_Channel_ID=channel)
+    assert 401 == await target.push(path=path)
+    assert 401 == await target.push(path=path, X_Goog_Channel_ID=channel)
+    assert 401 == await target.push(
+        path=path, X_Goog_Channel_ID=channel, X_Goog_Resource_ID=other.resource
+    )
+    assert 0 == await target.world.signals_waiting()
+
+
+async def test_a_push_of_yesterday_gets_404(target: Target) -> None:
+    """Recorded while its channel lived and sent again a day after its end."""
+    subject = Subject(target.record.tenant, target.record.connection, target.record.log)
+    ended = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
+    token = target.world.keys.token(subject, target.record.channel, ended)
+
+    assert 404 == await target.push(X_Goog_Channel_Token=token)
+    assert 0 == await target.world.signals_waiting()
+
+
 async def test_unknown_and_expired_channels_get_404(target: Target) -> None:
     """A right token for a channel that nobody knows, or whose time is over, is not enough."""
     subject = Subject(target.record.tenant, target.record.connection, target.record.log)
@@ -192,7 +219,10 @@ async def test_paths_that_are_none_of_ours(target: Target) -> None:
 async def test_smuggled_requests_are_not_believed(target: Target) -> None:
     """Content-Length beside Transfer-Encoding, or two lengths, hide no second push."""
     inner = target.request()
+    chunked = b"%x\r\n" % len(inner) + inner + b"\r\n0\r\n\r\n"
     for raw in (
+        # TE.CL: whoever believes the length sees the push inside as a second request.
+        target.request(b"Transfer-Encoding: chunked", length=4) + chunked,
         target.request(b"Transfer-Encoding: chunked", length=len(inner)) + b"0\r\n\r\n" + inner,
         target.request(b"Content-Length: 5", length=4, body=b"abcde"),
         target.request(b"Transfer-Encoding: x, chunked\r\nTransfer-Encoding: y", length=4),
@@ -215,6 +245,32 @@ async def test_slow_clients_do_not_hold_up_genuine_pushes(target: Target) -> Non
     assert {200} == set(statuses)
     assert all(not end or end.startswith((b"HTTP/1.1 408", b"HTTP/1.1 400")) for end in ends)
     for _, writer in slow:
+        writer.close()
+
+
+async def test_ten_thousand_connections_do_not_keep_genuine_pushes_out(target: Target) -> None:
+    """Most idle, some dribbling: all are cut in the end, and pushes are served meanwhile."""
+    wanted = 10_000
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < wanted + 500:
+        pytest.skip(f"this machine allows no more than {hard} open files")
+    gate = asyncio.Semaphore(100)
+
+    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        async with gate:
+            return await asyncio.open_connection("127.0.0.1", target.port)
+
+    strangers = await asyncio.gather(*(connect() for _ in range(wanted)))
+    for _, writer in strangers[::20]:
+        writer.write(b"POST /v1/notifications/drive HTTP/1.1\r\nHost: x\r\nX-A")
+
+    statuses = [await target.push() for _ in range(20)]
+    async with asyncio.timeout(60):
+        ends = await asyncio.gather(*(reader.read() for reader, _ in strangers[::20]))
+
+    assert {200} == set(statuses)
+    assert all(not end or end.startswith((b"HTTP/1.1 408", b"HTTP/1.1 400")) for end in ends)
+    for _, writer in strangers:
         writer.close()
 
 

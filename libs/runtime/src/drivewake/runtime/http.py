@@ -9,6 +9,7 @@ that ends by itself raises.
 
 import asyncio
 import os
+import resource
 import socket
 import ssl
 import time
@@ -40,6 +41,9 @@ HEADER_BUFFER_BYTES: Final = 16 * 1024
 BODY_LIMIT_BYTES: Final = 1 << 20
 PROBLEM_JSON: Final = "application/problem+json"
 BACKLOG: Final = 1024
+MAX_CONNECTIONS: Final = 16_384
+SPARE_FILES: Final = 256
+"""Open files that are not connections of clients: the broker, the log, Google."""
 MAX_LOGGED_PATH: Final = 256
 QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Paths whose successful answers are not worth a log line."""
@@ -210,6 +214,21 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
             ) from None
 
 
+def connection_limit() -> int:
+    """Return how many connections may be open at once, having allowed this process that many.
+
+    Granian's own default is its backlog: as few idle strangers would keep everybody else out.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return min(MAX_CONNECTIONS, max(soft - SPARE_FILES, 1))
+
+
 class _Embedded(Server):
     """Granian in our loop, on a socket that we bound, silent."""
 
@@ -222,6 +241,7 @@ class _Embedded(Server):
             interface=Interfaces.ASGI,
             websockets=False,
             backlog=BACKLOG,
+            backpressure=connection_limit(),
             log_enabled=False,
             ssl_cert=tls.certificate if tls else None,
             ssl_key=tls.key if tls else None,
