@@ -180,7 +180,7 @@ def tell_simulation(connections: int, hours: float) -> list[bench.Row]:
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--seconds", default=2.0, show_default=True, help="Of each way to ask, a round.")
 @click.option("--connections", default=100_000, show_default=True, help="Of the simulation.")
-@click.option("--hours", default=2.0, show_default=True, help="Simulated, after a warm-up of two.")
+@click.option("--hours", default=0.5, show_default=True, help="Simulated, after a warm-up of two.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path))
 def main(
     rounds: int, seconds: float, connections: int, hours: float, json_path: Path | None

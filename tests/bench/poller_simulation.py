@@ -21,6 +21,8 @@ EPOCH: Final = dt.datetime(2026, 1, 5, 9, tzinfo=dt.UTC)
 PUSH_DELAY_S: Final = 5.0
 PUSH_LOST: Final = 0.02
 DAY_S: Final = 86_400.0
+TIMER, PUSH, ADMITTED = range(3)
+"""What an event is: a timer, a push, or a poll that has waited for the quota."""
 
 
 class Kind(NamedTuple):
@@ -85,11 +87,13 @@ class Simulation:
         self._bucket = _Bucket(budget.project_per_min / 60, budget.burst_s)
         day_per_s = budget.day_units / DAY_S
         self._day = _Bucket(day_per_s, budget.day_burst_s)
+        # Nothing saved up: what counts is how it goes day after day.
+        self._day.free_at_s = budget.day_burst_s
         self._affordable = timers_per_min(budget)
         self._reserve = budget.reserve
         self._logs: list[_Log] = []
         self._planned = 0.0
-        self._heap: list[tuple[float, int, bool]] = []
+        self._heap: list[tuple[float, int, int]] = []
         kinds = self._rng.choices(MIX, [kind.share for kind in MIX], k=connections)
         for number, kind in enumerate(kinds):
             log = _Log(
@@ -114,19 +118,18 @@ class Simulation:
         """Let time pass; what happens after the warm-up counts."""
         found = {kind.name: Found([]) for kind in MIX}
         while self._heap and self._heap[0][0] < warm_up_s + span_s:
-            at_s, number, urgent = heapq.heappop(self._heap)
+            at_s, number, why = heapq.heappop(self._heap)
             log = self._logs[number]
-            if not urgent and at_s < log.due_s:
+            if why == TIMER and at_s < log.due_s:
                 continue  # replaced by a later timer
-            reserve = 0.0 if urgent else self._reserve
-            wait_s = max(self._bucket.wait_s(at_s, reserve), self._day.wait_s(at_s, reserve))
-            if wait_s > 0:
-                if not urgent:
-                    log.due_s = at_s + wait_s
-                heapq.heappush(self._heap, (at_s + wait_s, number, urgent))
-                continue
-            self._bucket.take(at_s, LIST_UNITS)
-            self._day.take(at_s, LIST_UNITS)
+            if why != ADMITTED:
+                reserve = 0.0 if why == PUSH else self._reserve
+                wait_s = max(self._bucket.wait_s(at_s, reserve), self._day.wait_s(at_s, reserve))
+                self._bucket.take(at_s, LIST_UNITS)
+                self._day.take(at_s, LIST_UNITS)
+                if wait_s > 0:
+                    heapq.heappush(self._heap, (at_s + wait_s, number, ADMITTED))
+                    continue
             self._poll(number, at_s, found[log.kind.name], counts=at_s >= warm_up_s)
         calls = sum(one.calls for one in found.values())
         return Result(found, calls * LIST_UNITS * DAY_S / span_s, self.stretch)
@@ -164,14 +167,14 @@ class Simulation:
 
     def _schedule(self, number: int, at_s: float) -> None:
         self._logs[number].due_s = at_s
-        heapq.heappush(self._heap, (at_s, number, False))
+        heapq.heappush(self._heap, (at_s, number, TIMER))
 
     def _await_push(self, number: int) -> None:
         """Let a push tell of the next change, unless it is lost."""
         log = self._logs[number]
         if log.pushed and self._rng.random() >= PUSH_LOST:
             delay_s = self._rng.expovariate(1 / PUSH_DELAY_S)
-            heapq.heappush(self._heap, (log.next_change_s + delay_s, number, True))
+            heapq.heappush(self._heap, (log.next_change_s + delay_s, number, PUSH))
 
 
 def _instant(at_s: float) -> dt.datetime:
