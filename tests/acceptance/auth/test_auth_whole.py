@@ -169,18 +169,14 @@ async def test_it_drains_on_sigterm(installation: Installation) -> None:
 
 @pytest.mark.parametrize("user", ["webhook", "normalizer", "operator", "downstream"])
 async def test_the_broker_makes_callers_true(installation: Installation, user: str) -> None:
-    """Nobody else asks in poller's name, and nobody announces connections.
-
-    But operators, who put dead letters back to where they came from.
-    """
+    """Nobody else asks in poller's name, and nobody announces connections."""
     connection = await installation.connect()
     bus = await installation.bus(user)
     with pytest.raises(AuthUnavailableError, match="denies"):
         await TokenSource(bus, "poller", timeout_s=1).token(TENANT, connection)
     forged = Message(subject=subjects.connection(TENANT, connection), data=b"{}")
-    if user != "operator":
-        with pytest.raises(BusPermissionError):
-            await bus.publish(forged)
+    with pytest.raises(BusPermissionError):
+        await bus.publish(forged)
     await installation.until_status(connection, "active")
 
 

@@ -173,6 +173,9 @@ async def test_a_service_erases_from_its_streams(
         await eraser.erase(stream, sent.sequence)
         await provisioner.publish(Message(subject=subject, data=b"x"))
         assert 1 <= await eraser.purge(stream, subject)
+    for stream in grant.removes_from:
+        sent = await provisioner.publish(Message(subject=literal(stream.subjects[0]), data=b"x"))
+        await eraser.erase(stream, sent.sequence)
     for bucket in grant.writes_buckets if grant.erases_streams else ():
         kv = await bus.key_value(bucket)
         await kv.put("a.b", b"x", revision=0)
@@ -237,6 +240,21 @@ async def test_webhook_cannot_do_the_work_of_others(
         bus.fullness(s.RAW),
         provision(bus),
         (await bus.key_value(s.LOGS)).put("a.b", b"", revision=0),
+    )
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [BusPermissionError] * len(calls) == [type(result) for result in results]
+    await bus.close()
+
+
+async def test_an_operator_cannot_forge_facts(guarded: NatsServer, provisioner: NatsBus) -> None:
+    """Raws, states of connections and events are not an operator's to write or to remove."""
+    letter = await provisioner.publish(Message(subject=s.dead("poller"), data=b"x"))
+    bus = await as_user(guarded, "operator")
+    calls = (
+        bus.publish(Message(subject=s.connection("acme", "c1"), data=b"")),
+        bus.publish(Message(subject=s.raw(0, "acme", "c1"), data=b"")),
+        bus.publish(Message(subject=s.event("acme", "file.renamed"), data=b"")),
+        NatsEraser(bus).erase(s.DEAD, letter.sequence),
     )
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert [BusPermissionError] * len(calls) == [type(result) for result in results]

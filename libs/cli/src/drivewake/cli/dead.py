@@ -20,6 +20,7 @@ from drivewake.cli.session import (
     EXIT_FAILED,
     EXIT_MISUSED,
     Failure,
+    RepairerSettings,
     connected,
     run,
     settings,
@@ -37,7 +38,8 @@ HELP: Final = """Look at dead letters, put them back, or drop them.
 
 A letter is a message that a service could not decode or decide, kept whole in DRIVE_DEAD for
 90 days, with the reason. Mend the cause (mostly: release a version that understands it), then
-`replay`.
+`replay`. To list and show, the operator's seed is enough; `replay` and `drop` want that of the
+NATS user `repairer`, because whoever puts messages back could forge them too.
 
 \b
 drivewake dead list --service normalizer --since 2h
@@ -262,7 +264,7 @@ def _confirm(wanted: Choice) -> None:
 
     async def work() -> None:
         nonlocal count
-        async with connected(settings()) as bus:
+        async with connected(settings(RepairerSettings)) as bus:
             async for _ in chosen(bus, wanted):
                 count += 1
 
@@ -280,7 +282,7 @@ def _work(done: str, act: Callable[[NatsBus, Found], Any], wanted: Choice, as_js
 
     async def work() -> None:
         nonlocal count
-        async with connected(settings()) as bus:
+        async with connected(settings(RepairerSettings)) as bus:
             async for found in chosen(bus, wanted):
                 missing.discard(found.id)
                 reason = await act(bus, found)

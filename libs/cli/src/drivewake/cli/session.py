@@ -49,10 +49,16 @@ class OperatorSettings(ServiceSettings):
     log_level: str = "error"  # type: ignore[assignment] # the command speaks for itself
 
 
-def settings() -> OperatorSettings:
+class RepairerSettings(OperatorSettings):
+    """The same for verbs that put messages back: a NATS user of its own may do that."""
+
+    nats_user: str = "repairer"
+
+
+def settings(kind: type[OperatorSettings] = OperatorSettings) -> OperatorSettings:
     """Return the settings; raises Failure with every problem, one a line."""
     try:
-        return load(OperatorSettings)
+        return load(kind)
     except ConfigurationError as error:
         raise Failure(str(error), EXIT_MISUSED) from None
 
@@ -67,7 +73,8 @@ async def connected(told: ServiceSettings) -> AsyncIterator[NatsBus]:
         raise Failure(f"cannot reach NATS at {where}: {error}", EXIT_UNREACHABLE) from None
     except BusPermissionError as error:
         raise Failure(
-            f"NATS at {where} refuses us: {error} (DRIVEWAKE_NATS_SEED is the operator's seed)",
+            f"NATS at {where} refuses us: {error} (DRIVEWAKE_NATS_SEED is the seed of the user"
+            f" {told.nats_user})",
             EXIT_UNREACHABLE,
         ) from None
     except ConfigurationError as error:
