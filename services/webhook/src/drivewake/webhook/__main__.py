@@ -1,11 +1,13 @@
-"""`drivewake-webhook run | check`, or `python -m drivewake.webhook run | check`."""
+"""`drivewake-webhook run | check | openapi`, or `python -m drivewake.webhook …`."""
 
 import sys
+from importlib import metadata
 
 from drivewake.runtime.command import Verb, run_command, show_settings
-from drivewake.runtime.lifecycle import run_service
+from drivewake.runtime.lifecycle import EXIT_OK, run_service
 from drivewake.runtime.settings import load
 from drivewake.webhook.app import NAME, run
+from drivewake.webhook.openapi import document
 from drivewake.webhook.settings import WebhookSettings
 
 
@@ -15,12 +17,19 @@ def serve() -> int:
     return run_service(lambda: run(settings))
 
 
+def openapi() -> int:
+    """Print the OpenAPI document."""
+    sys.stdout.write(document(metadata.version("drivewake-webhook")))
+    return EXIT_OK
+
+
 VERBS = {
     "run": Verb("serve until SIGTERM", serve),
     "check": Verb(
         "read the settings and say what they are, secrets masked",
         lambda: show_settings(WebhookSettings),
     ),
+    "openapi": Verb("print the OpenAPI document of the notifications", openapi),
 }
 
 
