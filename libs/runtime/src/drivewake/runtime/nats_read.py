@@ -155,10 +155,15 @@ class _Follower:
         if self._inbox is None:
             raise BusUnavailableError
         batch = await self._inbox.pull(FOLLOW_BATCH, 5.0 if self._caught_up else 0.0)
-        if not batch and not self._caught_up:
+        if not batch and not self._caught_up and not await self._pending():
             # What was there is gone meanwhile (age, size, consumed): nothing to wait for.
             self._awaited = 0
         return batch
+
+    async def _pending(self) -> int:
+        """Return how many messages wait: a pull that a busy broker let expire says nothing."""
+        info = await self._link.api(f"CONSUMER.INFO.{self._stream}.{self._name}")
+        return int(info["num_pending"])
 
     async def _recover(self) -> None:
         """Make the consumer anew after the last message seen, as often as it takes."""
