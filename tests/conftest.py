@@ -6,6 +6,7 @@ What a test asks for by name:
     prefix              a token of its own for subjects, streams, consumers and ids: `t3f9a0c12`
     database            the URL of a database of its own, copied from `database_template`
     clone_database      more of them, from any template
+    bucket              a fresh S3 bucket's address, credentials in the environment
     nats_server, postgres_server   the servers themselves, to read from; who kills one starts its
                         own with `NatsServer()` or `PostgresServer()` from drivewake.lab.servers
 
@@ -18,13 +19,17 @@ a worker and copied for every test:
 """
 
 import secrets
+import subprocess
+import sys
+import time
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import nats
 import nats.js
 import pytest
 
-from drivewake.lab.servers import NatsServer, PostgresServer
+from drivewake.lab.servers import NatsServer, PostgresServer, free_port
 
 Migration = Callable[[str], None]
 
@@ -129,3 +134,45 @@ def clone_database(
 def database(clone_database: Callable[..., str]) -> str:
     """The URL (superuser, TCP) of a database that only this test has."""
     return clone_database()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """A server that speaks S3 (moto), as its own process; its address."""
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(url)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _wait_for(url: str) -> None:
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(f"{url}/moto-api/", timeout=1).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise TimeoutError(url)
+
+
+@pytest.fixture
+def bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A fresh bucket's address; credentials and server stand in the environment."""
+    name = f"bucket-{secrets.token_hex(4)}"
+    request = urllib.request.Request(f"{s3}/{name}", method="PUT")
+    urllib.request.urlopen(request, timeout=10).close()
+    for variable, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "a-canary-secret",
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": s3,
+    }.items():
+        monkeypatch.setenv(variable, value)
+    return f"s3://{name}/below"

@@ -1,11 +1,5 @@
 """Memory, a folder and a server that speaks S3 are places for blobs."""
 
-import secrets
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,48 +26,6 @@ class TestBlobsInFolder(BlobsContract):
     def blobs(self, tmp_path: Path) -> ObjectBlobs:
         """An empty place."""
         return ObjectBlobs.open(f"file://{tmp_path}/a/b")
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """A server that speaks S3 (moto), as its own process; its address."""
-    port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(url)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def _wait_for(url: str) -> None:
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(f"{url}/moto-api/", timeout=1).close()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    raise TimeoutError(url)
-
-
-@pytest.fixture
-def bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A fresh bucket's address; credentials and server stand in the environment."""
-    name = f"bucket-{secrets.token_hex(4)}"
-    request = urllib.request.Request(f"{s3}/{name}", method="PUT")
-    urllib.request.urlopen(request, timeout=10).close()
-    for variable, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "a-canary-secret",
-        "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": s3,
-    }.items():
-        monkeypatch.setenv(variable, value)
-    return f"s3://{name}/below"
 
 
 class TestBlobsInS3(BlobsContract):

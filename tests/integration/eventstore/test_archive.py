@@ -1,5 +1,6 @@
 """Months that go to the archive: proved before they go, read back as if they had stayed."""
 
+import asyncio
 import base64
 import datetime as dt
 from collections.abc import AsyncIterator, Sequence
@@ -14,7 +15,7 @@ from drivewake.eventstore.archive.files import Folder
 from drivewake.eventstore.archive.records import Manifest, decode_manifest
 from drivewake.eventstore.archive.writing import Archivist, Step, verify
 from drivewake.eventstore.connections import READER, Connection, connect
-from drivewake.eventstore.errors import ArchivedError, ArchiveError
+from drivewake.eventstore.errors import ArchivedError, ArchiveError, ArchiveUnavailableError
 from drivewake.eventstore.postgres import PostgresStore
 from drivewake.eventstore.projection import ProjectionRunner
 from drivewake.eventstore.projections.current_tree import CurrentTree
@@ -23,6 +24,8 @@ from drivewake.eventstore.store import ABSENT, Batch, NewEvent, Selection, Store
 from drivewake.lab.suites.eventstore import a_head, an_event
 from drivewake.runtime.clock import SystemClock
 from drivewake.runtime.keyring import Keyring
+from drivewake.runtime.lifecycle import Stop
+from drivewake.runtime.memory import MemoryBus
 
 NOW = dt.datetime(2026, 11, 20, tzinfo=dt.UTC)
 MARCH = dt.date(2026, 3, 1)
@@ -155,6 +158,35 @@ async def test_a_rebuild_over_the_archive_gives_the_same_read_model(
         await owner.close()
 
 
+async def test_a_read_model_waits_for_an_archive_that_is_away(
+    database: str, keeper: Connection, files: Folder
+) -> None:
+    """A service that cannot read the archive tries again, and passes over nothing."""
+    away = [ArchiveUnavailableError(), ArchiveUnavailableError()]
+
+    class Flickering(Folder):
+        async def get(self, name: str, *, limit_bytes: int) -> bytes:
+            if away:
+                raise away.pop()
+            return await super().get(name, limit_bytes=limit_bytes)
+
+    async with PostgresStore.open(database, archive=Flickering(files.path)) as store:
+        await fill(store)
+        await archivist(keeper, files).run(4)
+        stop = Stop()
+        runner = ProjectionRunner(database, store, CurrentTree())
+        running = asyncio.create_task(runner.run(MemoryBus(), stop))
+        reached, last = 0, await store.last_position(0)
+        for _ in range(600):
+            if reached == last or running.done():
+                break
+            await asyncio.sleep(0.05)
+            reached = (await runner.outlook()).live_position
+        stop.request()
+        await running
+        assert ([], last) == (away, reached)
+
+
 @pytest.mark.parametrize("step", ["write", "verify", "detach", "drop", "done"])
 async def test_a_run_that_dies_is_repeated(
     step: Step, database: str, keeper: Connection, files: Folder
@@ -223,11 +255,11 @@ async def test_a_month_that_changes_meanwhile_is_written_anew(
         asked: list[str] = []
 
         class Interfering(Folder):
-            async def get(self, name: str) -> bytes:
+            async def get(self, name: str, *, limit_bytes: int) -> bytes:
                 if not asked and "2026-03" in name:
                     asked.append(name)
                     await store.append(Batch(events=[late]))
-                return await super().get(name)
+                return await super().get(name, limit_bytes=limit_bytes)
 
         await Archivist(keeper, Interfering(files.path), At(), part_events=PART).run(7)
         assert late.key == (await everything(store))[-1].key

@@ -3,6 +3,7 @@
     DrivewakeError
     └── StoreError
         ├── StoreUnavailableError   the database is away, slow or full; the outcome is unknown
+        │   └── ArchiveUnavailableError     so is the place where the archive is kept
         ├── HeadMovedError          a head is not at the expected revision; nothing was written
         ├── KeysChangedError        keys were erased since the batch was sealed; nothing was written
         ├── ErasedError             the batch is of a tenant or connection that was erased
@@ -31,6 +32,10 @@ class StoreError(DrivewakeError):
 
 class StoreUnavailableError(StoreError):
     """The database did not answer in time, or its answer was lost: read again, decide again."""
+
+
+class ArchiveUnavailableError(StoreUnavailableError):
+    """The place where the archive is kept refused or did not answer: try later."""
 
 
 class MovedHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +108,7 @@ class ProjectionFailedError(StoreError):
 
 
 class ArchivedError(StoreError):
-    """Events that were asked for are in the archive alone: say where it is (DRIVEWAKE_BLOBS_…)."""
+    """Events that were asked for are in the archive alone: say where (DRIVEWAKE_ARCHIVE_URL)."""
 
 
 class ArchiveError(StoreError):

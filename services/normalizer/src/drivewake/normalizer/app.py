@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from drivewake.contracts import subjects
-from drivewake.eventstore.archive.files import Folder
+from drivewake.eventstore.archive.files import open_files
 from drivewake.eventstore.errors import StoreMismatchError, StoreUnavailableError
 from drivewake.eventstore.postgres import PostgresStore
 from drivewake.eventstore.projection import ProjectionRunner
@@ -80,7 +80,7 @@ async def open_store(settings: Settings, stack: AsyncExitStack) -> PostgresStore
     Raises StoreUnavailableError after that, StoreMismatchError at once.
     """
     dsn = settings.postgres_dsn.get_secret_value()
-    archive = None if settings.archive_folder is None else Folder(settings.archive_folder)
+    archive = open_files(settings.archive_url) if settings.archive_url else None
     deadline_s = time.monotonic() + STORE_PATIENCE_S
     while True:
         try:

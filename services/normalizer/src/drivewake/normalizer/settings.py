@@ -1,11 +1,11 @@
 """What the normalizer is told from outside. See `drivewake.runtime.settings` for the rules."""
 
-from pathlib import Path
 from typing import Annotated, Final, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from drivewake.contracts.keys import MAX_SECRET_BYTES
+from drivewake.eventstore.archive.files import checked_place
 from drivewake.normalizer.limits import DeadRule
 from drivewake.normalizer.writer import Bounds
 from drivewake.runtime.blobs import checked_url
@@ -33,7 +33,7 @@ class Settings(MigrateSettings):
     - `data_keyring`: under what the data keys are wrapped, written as `id:base64` of 32 random
       bytes, several separated by commas, the current one first. Without it events are stored
       as they are, and cannot be erased.
-    - `archive_folder`: where archived months are, so that rebuilds see them too.
+    - `archive_url`: where archived months are, so that rebuilds see them too.
     - `blobs_url`: where payloads are that are too large for a message (see the poller's).
     - `relay`, `projections`: whether this process also hosts them.
     """
@@ -50,7 +50,7 @@ class Settings(MigrateSettings):
     dead_window: Annotated[int, Field(ge=10, le=1_000_000)] = 1000
     dead_in_a_row: Annotated[int, Field(ge=1)] = 100
     lanes: Annotated[int, Field(ge=1, le=64)] = 1
-    archive_folder: Path | None = None
+    archive_url: str = ""
     relay: bool = True
     projections: bool = True
 
@@ -66,6 +66,11 @@ class Settings(MigrateSettings):
     @classmethod
     def _is_a_place(cls, url: str) -> str:
         return checked_url(url) if url else ""
+
+    @field_validator("archive_url")
+    @classmethod
+    def _is_a_place_of_an_archive(cls, url: str) -> str:
+        return checked_place(url) if url else ""
 
     @field_validator("data_keyring")
     @classmethod

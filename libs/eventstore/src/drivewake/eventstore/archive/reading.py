@@ -15,7 +15,6 @@ from drivewake.eventstore.store import (
     Selection,
     StoredEvent,
 )
-from drivewake.runtime.errors import NotFoundError
 
 ATTEMPTS: Final = 3
 MAX_IDLE: Final = 4
@@ -138,10 +137,7 @@ class _Lane:
         self.after = position
 
     async def _begin(self, part: Part) -> None:
-        try:
-            file = await self._files.get(part.name)
-        except NotFoundError as error:
-            raise ArchiveError(f"{part.name} is missing from the archive") from error
+        file = await self._files.get(part.name, limit_bytes=part.bytes)
         events = (event for event in unpack(part, file) if event.position > self.after)
         self._next(part.first_position, events)
 

@@ -23,6 +23,8 @@ from drivewake.eventstore.store import StoredEvent
 FORMAT: Final = "drivewake-events-1"
 PART_EVENTS: Final = 20_000
 """Events in a file: it is held in memory compressed, some MiB."""
+MAX_MANIFEST_BYTES: Final = 64 << 20
+"""Some 200,000 files of a month."""
 LEVEL: Final = 6
 _CHUNK_BYTES: Final = 128 << 10
 

@@ -16,6 +16,7 @@ from drivewake.contracts.subjects import DAY_S, STREAMS
 from drivewake.eventstore.archive.files import Files
 from drivewake.eventstore.archive.records import (
     FORMAT,
+    MAX_MANIFEST_BYTES,
     PART_EVENTS,
     Manifest,
     Part,
@@ -32,7 +33,6 @@ from drivewake.eventstore.errors import ArchiveError
 from drivewake.eventstore.queries import load_queries
 from drivewake.eventstore.store import StoredEvent
 from drivewake.runtime.clock import Clock
-from drivewake.runtime.errors import NotFoundError
 from drivewake.runtime.logging import get_logger
 
 LEAST_MONTHS: Final = 4
@@ -199,9 +199,7 @@ class Archivist:
 
         Raises ArchiveError when it is not what was written.
         """
-        kept = await _get(self._files, manifest.name)
-        if decode_manifest(kept) != manifest:
-            raise ArchiveError(f"{manifest.name} is another than was written")
+        await _same_manifest(self._files, manifest)
         parts = iter(manifest.parts)
         async for events in self._rows(table, manifest.first_key, manifest.end_key):
             part = next(parts, None)
@@ -210,7 +208,7 @@ class Archivist:
         return next(parts, None) is None
 
     async def _same(self, part: Part, events: Sequence[StoredEvent]) -> bool:
-        kept = unpack(part, await _get(self._files, part.name))
+        kept = unpack(part, await self._files.get(part.name, limit_bytes=part.bytes))
         return [encode_line(event) for event in events] == [encode_line(event) for event in kept]
 
     async def _detach(self, manifest: Manifest) -> bool:
@@ -252,10 +250,9 @@ async def verify(files: Files, manifest: Manifest) -> int:
 
     Raises ArchiveError for the first thing that is missing or not as written.
     """
-    if decode_manifest(await _get(files, manifest.name)) != manifest:
-        raise ArchiveError(f"{manifest.name} is another than the store remembers")
+    await _same_manifest(files, manifest)
     for part in manifest.parts:
-        for event in unpack(part, await _get(files, part.name)):
+        for event in unpack(part, await files.get(part.name, limit_bytes=part.bytes)):
             if not manifest.first_key <= event.key < manifest.end_key:
                 raise ArchiveError(f"{part.name}: position {event.position} is of another month")
     return manifest.events
@@ -269,8 +266,8 @@ def _stored(row: asyncpg.Record) -> StoredEvent:
     return StoredEvent(**fields, sealed=sealed is not None)
 
 
-async def _get(files: Files, name: str) -> bytes:
-    try:
-        return await files.get(name)
-    except NotFoundError as error:
-        raise ArchiveError(f"{name} is missing from the archive") from error
+async def _same_manifest(files: Files, manifest: Manifest) -> None:
+    """Raise ArchiveError unless the file holds this manifest."""
+    kept = await files.get(manifest.name, limit_bytes=MAX_MANIFEST_BYTES)
+    if decode_manifest(kept) != manifest:
+        raise ArchiveError(f"{manifest.name} is another than was written")

@@ -45,10 +45,11 @@ def archive() -> None:
 
     A month is written, read back and compared, and only then taken out of the table and
     deleted. A run that was interrupted is simply repeated. Services that are told where the
-    archive is (DRIVEWAKE_ARCHIVE_FOLDER) read it together with the store, so rebuilds see
+    archive is (DRIVEWAKE_ARCHIVE_URL) read it together with the store, so rebuilds see
     everything; others are refused what is not there any more.
 
-    Needs DRIVEWAKE_POSTGRES_DSN, of a user with the role drivewake_keeper.
+    Needs DRIVEWAKE_POSTGRES_DSN, of a user with the role drivewake_keeper, and
+    DRIVEWAKE_ARCHIVE_URL (s3://bucket/prefix with AWS_… in the environment, or file:///folder).
     """
 
 

@@ -2,13 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Final, TypeVar
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from drivewake.cli.session import EXIT_MISUSED, EXIT_UNREACHABLE, Failure
-from drivewake.eventstore.archive.files import Folder
+from drivewake.eventstore.archive.files import Files, checked_place, open_files
 from drivewake.eventstore.connections import READER, Connection, connect
 from drivewake.eventstore.errors import StoreMismatchError, StoreUnavailableError
 from drivewake.runtime.errors import ConfigurationError, DrivewakeError
@@ -23,7 +22,12 @@ class KeeperSettings(ServiceSettings):
     nats_user: str = "operator"
     log_level: str = "error"  # type: ignore[assignment] # the command speaks for itself
     postgres_dsn: SecretStr = Field(description="postgresql://user:password@host/database")
-    archive_folder: str = Field("", description="where archived months are kept")
+    archive_url: str = Field("", description="s3://bucket/prefix, or file:///folder")
+
+    @field_validator("archive_url")
+    @classmethod
+    def _is_a_place(cls, url: str) -> str:
+        return checked_place(url) if url else ""
 
 
 S = TypeVar("S", bound=KeeperSettings)
@@ -37,11 +41,18 @@ def settings(kind: type[S]) -> S:
         raise Failure(str(error), EXIT_MISUSED) from None
 
 
-def archive(told: KeeperSettings) -> Folder:
-    """Return the place of the archive; raises Failure if none is set."""
-    if not told.archive_folder:
-        raise Failure("DRIVEWAKE_ARCHIVE_FOLDER is required: where months are kept", EXIT_MISUSED)
-    return Folder(Path(told.archive_folder))
+def archive(told: KeeperSettings) -> Files:
+    """Return the place of the archive; raises Failure if none is set, or it cannot be one."""
+    if not told.archive_url:
+        raise Failure(
+            "DRIVEWAKE_ARCHIVE_URL is required: where months are kept, as s3://bucket/prefix"
+            " or file:///folder",
+            EXIT_MISUSED,
+        )
+    try:
+        return open_files(told.archive_url)
+    except ConfigurationError as error:
+        raise Failure(str(error), EXIT_MISUSED) from None
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from drivewake.cli.session import EXIT_MISUSED, Failure, run
-from drivewake.eventstore.archive.files import Folder
+from drivewake.eventstore.archive.files import open_files
 from drivewake.eventstore.errors import StoreError
 from drivewake.eventstore.postgres import PostgresStore
 from drivewake.eventstore.projection import Outlook, ProjectionRunner
@@ -110,7 +110,7 @@ def _settings() -> ProjectionSettings:
 @asynccontextmanager
 async def _reader(told: ProjectionSettings) -> AsyncIterator[EventReader]:
     """Open the store for reading; raises Failure instead of its errors."""
-    archive = None if told.archive_folder is None else Folder(told.archive_folder)
+    archive = open_files(told.archive_url) if told.archive_url else None
     dsn = told.postgres_dsn.get_secret_value()
     try:
         async with PostgresStore.open(dsn, archive=archive) as store:
