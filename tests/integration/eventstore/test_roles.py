@@ -8,6 +8,7 @@ import pytest
 
 from drivewake.auth.__main__ import MIGRATIONS, MIGRATIONS_TABLE
 from drivewake.eventstore import schema
+from drivewake.eventstore.erasing import ErasureDesk
 from drivewake.eventstore.postgres import PostgresStore
 from drivewake.eventstore.projection import ProjectionRunner
 from drivewake.eventstore.projections.current_tree import CurrentTree
@@ -22,6 +23,8 @@ LOGINS = {
     "writer": "drivewake_writer",
     "reader": "drivewake_reader",
     "auth": "drivewake_auth",
+    "eraser": "drivewake_eraser",
+    "keeper": "drivewake_keeper",
     "acme": "",
     "globex": "",
 }
@@ -59,12 +62,48 @@ EVENTS = (
     "select eventstore.save_checkpoint('relay', 0::smallint, 9)",
     "insert into eventstore.event select * from eventstore.event",
 )
+APPENDS = (
+    "select eventstore.append_lock(0::smallint, gen_random_uuid(), 1)",
+    "select eventstore.append_take(0::smallint, '{}', 0)",
+    "select eventstore.save_checkpoint('relay', 0::smallint, 9)",
+    "insert into eventstore.event select * from eventstore.event",
+    "copy eventstore.event from stdin",
+    "insert into eventstore.head select * from eventstore.head",
+    "insert into eventstore.applied select * from eventstore.applied",
+    "select eventstore.keep_data_key('x', '', 'k', 'x')",
+)
+ERASURES = (
+    "select eventstore.begin_erasure('e', 'acme', '', 'me')",
+    "select eventstore.erase_data_keys('e')",
+    "select eventstore.drop_heads('e', 'file', '{}', '{}')",
+)
+KEYS = (
+    "update eventstore.data_key set wrapped = null",
+    "delete from eventstore.data_key",
+    "update eventstore.key_epoch set epoch = 0",
+    "delete from eventstore.erasure",
+)
 VIEWS = ("select * from drivewake.event", "select * from current_tree.node")
+CALLS = {
+    "eraser": {
+        *("begin_erasure", "erase_data_keys", "finish_erasure"),
+        *("drop_chunk", "drop_heads", "drop_parts"),
+    },
+    "keeper": {
+        *("archived_table", "detach_month", "drop_month", "key_at"),
+        *("rest_events", "skip_positions", "unused_positions"),
+    },
+}
+"""What a role of one task may call in the store, all of it."""
+WRITES = {"eraser": set[str](), "keeper": {"recovered", "resync"}}
+"""Tables that it may change."""
 FORBIDDEN = {
     "normalizer": (*CHANGES, *SECRETS),
     "writer": (*CHANGES, *SECRETS, *EVENTS[:2], *VIEWS),
     "reader": (*CHANGES, *SECRETS, *EVENTS[4:5], EVENTS[6]),
     "auth": (*CHANGES, *EVENTS, *VIEWS),
+    "eraser": (*CHANGES, *SECRETS, *KEYS, *EVENTS[:2], *APPENDS, *VIEWS),
+    "keeper": (*CHANGES, *SECRETS, *KEYS, *APPENDS, *ERASURES, *VIEWS),
     "acme": (
         *(*CHANGES, *SECRETS, *EVENTS),
         "update drivewake.event set tenant = 'acme'",
@@ -136,6 +175,64 @@ async def test_what_is_forbidden_is_denied(logins: dict[str, str], name: str) ->
                 continue
             allowed.append(statement)
     assert [] == allowed
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_role_of_one_task_has_its_rights_and_no_others(
+    logins: dict[str, str], name: str
+) -> None:
+    """What may be called and changed in the store is listed here; a new right must be too."""
+    async with _session(logins[name]) as session:
+        calls = await session.fetch(
+            "select proname from pg_proc where pronamespace = 'eventstore'::regnamespace"
+            " and has_function_privilege(oid, 'execute')"
+        )
+        writes = await session.fetch(
+            "select relname from pg_class where relnamespace = 'eventstore'::regnamespace"
+            " and relkind in ('r', 'p', 'v')"
+            " and has_table_privilege(oid, 'insert, update, delete, truncate')"
+        )
+    assert CALLS[name] == {row["proname"] for row in calls}
+    assert WRITES[name] == {row["relname"] for row in writes}
+
+
+async def test_an_eraser_erases_with_its_own_rights(logins: dict[str, str]) -> None:
+    """Keys, heads and cursors of a tenant go and are noted; another tenant keeps its own."""
+    tables = ("data_key", "head", "applied")
+    async with _session(logins["owner"]) as owner:
+        for tenant in ("initech", "hooli"):
+            await owner.execute(
+                "insert into eventstore.data_key (tenant, connection, ring_key, wrapped)"
+                " values ($1, '', 'k', 'x'), ($1, 'c', 'k', 'x')",
+                tenant,
+            )
+            await owner.execute(
+                "insert into eventstore.head (tenant, kind, id, revision, state)"
+                " values ($1, 'file', 'f', 1, 'x')",
+                tenant,
+            )
+            await owner.execute(
+                "insert into eventstore.applied values ($1, 'c', 'log', 0, 'x', now())", tenant
+            )
+        async with ErasureDesk.open(logins["eraser"]) as desk:
+            assert (2, 1) == await desk.plan("initech", "")
+            erasure = await desk.begin("roles-1", "initech", "", "a test")
+            assert 2 == await desk.erase_keys(erasure)
+            while await desk.drop_chunk(erasure, []):
+                pass
+            await desk.finish(erasure, {"keys": 2})
+        left = [
+            [row["tenant"] for row in await owner.fetch(f"select tenant from eventstore.{table}")]
+            for table in tables[1:]
+        ]
+        assert [["hooli"], ["hooli"]] == left
+        keys = await owner.fetch("select tenant from eventstore.data_key where wrapped is not null")
+        assert ["hooli", "hooli"] == [row["tenant"] for row in keys]
+        assert await owner.fetchval(
+            "select finished_at is not null from eventstore.erasure where id = 'roles-1'"
+        )
+        assert 3 == await owner.fetchval("select count(*) from eventstore.event")
+        await owner.execute("delete from eventstore.data_key where tenant = 'hooli'")
 
 
 @pytest.mark.parametrize("name", ["drivewake_reader", "drivewake_writer", "roles_globex"])
