@@ -76,6 +76,7 @@ ERASURES = (
     "select eventstore.begin_erasure('e', 'acme', '', 'me')",
     "select eventstore.erase_data_keys('e')",
     "select eventstore.drop_heads('e', 'file', '{}', '{}')",
+    "select eventstore.rewrap_data_keys('{}', '{}', '{}', 'k', '{}')",
 )
 KEYS = (
     "update eventstore.data_key set wrapped = null",
@@ -87,7 +88,7 @@ VIEWS = ("select * from drivewake.event", "select * from current_tree.node")
 CALLS = {
     "eraser": {
         *("begin_erasure", "erase_data_keys", "finish_erasure"),
-        *("drop_chunk", "drop_heads", "drop_parts"),
+        *("drop_chunk", "drop_heads", "drop_parts", "rewrap_data_keys"),
     },
     "keeper": {
         *("archived_table", "detach_month", "drop_month", "key_at"),

@@ -78,7 +78,7 @@ class PostgresDataKeys:
 
     async def _make(self, owner: Owner) -> AESGCM | None:
         """Keep a new key; if somebody else was faster, return theirs."""
-        wrapped = self._keyring.seal_bytes(os.urandom(KEY_BYTES), _place(owner))
+        wrapped = self._keyring.seal_bytes(os.urandom(KEY_BYTES), place(owner))
         async with borrowed(self._pool) as connection:
             row = await connection.fetchrow(_SQL["keep"], *owner, wrapped.key_id, wrapped.data)
         assert row is not None  # noqa: S101 - the function returns one row
@@ -87,7 +87,7 @@ class PostgresDataKeys:
     def _unwrap(self, owner: Owner, ring_key: str | None, wrapped: bytes | None) -> AESGCM | None:
         if ring_key is None or wrapped is None:
             return None
-        return AESGCM(self._keyring.open_bytes(Sealed(ring_key, wrapped), _place(owner)))
+        return AESGCM(self._keyring.open_bytes(Sealed(ring_key, wrapped), place(owner)))
 
 
 class MemoryDataKeys:
@@ -117,6 +117,7 @@ class MemoryDataKeys:
         self._store.key_epoch += 1
 
 
-def _place(owner: Owner) -> Place:
+def place(owner: Owner) -> Place:
+    """Return what an owner's wrapped key is bound to."""
     tenant, connection = owner
     return Place(tenant, connection, PURPOSE)

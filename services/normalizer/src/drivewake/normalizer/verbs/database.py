@@ -13,7 +13,7 @@ from drivewake.eventstore.errors import StoreMismatchError, StoreUnavailableErro
 from drivewake.runtime.errors import ConfigurationError, DrivewakeError
 from drivewake.runtime.settings import ServiceSettings, load
 
-WHO: Final = "the user of DRIVEWAKE_POSTGRES_DSN needs the role drivewake_keeper"
+KEEPER: Final = "drivewake_keeper"
 
 
 class KeeperSettings(ServiceSettings):
@@ -56,18 +56,22 @@ def archive(told: KeeperSettings) -> Files:
 
 
 @asynccontextmanager
-async def keeper(told: KeeperSettings) -> AsyncIterator[Connection]:
-    """Connect for the length of the block; raises Failure instead of the store's errors."""
+async def keeper(told: KeeperSettings, role: str = KEEPER) -> AsyncIterator[Connection]:
+    """Connect for the length of the block; raises Failure instead of the store's errors.
+
+    Where rights are missing it names the role that the user needs.
+    """
+    who = f"the user of DRIVEWAKE_POSTGRES_DSN needs the role {role}"
     try:
         session = await connect(told.postgres_dsn.get_secret_value(), {**READER, **_PATIENT})
     except StoreMismatchError as error:
-        raise Failure(f"{error}: {WHO}") from None
+        raise Failure(f"{error}: {who}") from None
     except StoreUnavailableError as error:
         raise Failure(f"cannot reach Postgres: {error}", EXIT_UNREACHABLE) from None
     try:
         yield session
     except StoreMismatchError as error:
-        raise Failure(f"{error}: {WHO}, and all migrations") from None
+        raise Failure(f"{error}: {who}, and all migrations") from None
     except DrivewakeError as error:
         raise Failure(str(error)) from None
     finally:
