@@ -48,6 +48,8 @@ MAX_LOGGED_PATH: Final = 256
 QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Paths whose successful answers are not worth a log line."""
 
+_HTTP: Final = ScopeType.HTTP  # a member is looked up at some cost
+
 _log = get_logger(__name__)
 
 REQUESTS: Final = metrics.Counter(
@@ -121,22 +123,27 @@ class Observed:
 
     It wraps Litestar from outside, because paths that no handler takes pass no middleware.
     With `public`, the trace that a stranger's request claims to belong to is ignored. What lies
-    under `counted_elsewhere` goes straight through: a line and a span for each of thousands of
-    requests a second cost several times what answering them does.
+    under a prefix of `direct` goes straight to its application: routing, a line and a span for
+    each of thousands of requests a second cost several times what answering them does.
     """
 
     def __init__(
-        self, app: ASGIApp, *, public: bool = False, counted_elsewhere: tuple[str, ...] = ()
+        self, app: ASGIApp, *, public: bool = False, direct: Mapping[str, ASGIApp] | None = None
     ) -> None:
         self._app = app
         self._public = public
-        self._counted_elsewhere = counted_elsewhere
+        self._direct = tuple((direct or {}).items())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection as ASGI asks."""
-        if scope["type"] != ScopeType.HTTP or scope["path"].startswith(self._counted_elsewhere):
+        if scope["type"] != _HTTP:
             await self._app(scope, receive, send)
             return
+        path = scope["path"]
+        for prefix, app in self._direct:
+            if path.startswith(prefix):
+                await app(scope, receive, send)
+                return
         status = 0
         began = time.perf_counter()
 
@@ -272,12 +279,12 @@ class HttpServer:
         port: int,
         *,
         public: bool = False,
-        counted_elsewhere: tuple[str, ...] = (),
+        direct: Mapping[str, ASGIApp] | None = None,
         tls: Tls | None = None,
     ) -> None:
         if tls is not None:
             tls.check()
-        observed = Observed(app, public=public, counted_elsewhere=counted_elsewhere)
+        observed = Observed(app, public=public, direct=direct)
         self._listener = bound_socket(host, port)
         self._server = _Embedded(observed, self._listener, tls)
         self.host = host

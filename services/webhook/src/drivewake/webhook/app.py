@@ -15,7 +15,7 @@ from drivewake.runtime.lifecycle import Service, Stop
 from drivewake.runtime.logging import configure, get_logger
 from drivewake.runtime.nats import NatsBus, connect
 from drivewake.webhook.commit import GroupCommit
-from drivewake.webhook.http import handlers, path_of
+from drivewake.webhook.http import notification, path_of, robots
 from drivewake.webhook.ingress import Ingress
 from drivewake.webhook.keeper import Keeper
 from drivewake.webhook.keys import KeyFetcher
@@ -82,7 +82,7 @@ async def compose(
 
     app = application(
         service,
-        handlers(senders, networks(settings.trusted_proxies)),
+        [robots],
         readiness={"nats": bus.check, "registry": registry_loaded},
     )
     server = HttpServer(
@@ -90,7 +90,10 @@ async def compose(
         settings.http_host,
         settings.http_port,
         public=True,
-        counted_elsewhere=tuple(path_of(sender.kind) for sender in senders),
+        direct={
+            f"{path_of(sender.kind)}/": notification(sender, networks(settings.trusted_proxies))
+            for sender in senders
+        },
         tls=settings.tls(),
     )
     drained = Stop()

@@ -5,6 +5,7 @@ Which channels should live is decided in `plan`.
 
 import datetime as dt
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final, Literal
 
 import msgspec
@@ -27,9 +28,12 @@ EXPIRY_GRACE: Final = dt.timedelta(hours=2, minutes=15)
 """A clock two hours off must not end a channel early; replay within it costs one poll."""
 
 OK: Final = 200
+NO_CONTENT: Final = 204
 BAD_REQUEST: Final = 400
 UNAUTHORIZED: Final = 401
 NOT_FOUND: Final = 404
+METHOD_NOT_ALLOWED: Final = 405
+REQUEST_TIMEOUT: Final = 408
 TOO_LARGE: Final = 413
 UNAVAILABLE: Final = 503
 
@@ -50,8 +54,9 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind = "drive"
 
 
+@lru_cache(maxsize=16_384)
 def read_subject(path: str) -> Subject:
-    """Return the log of a path `/T/C/L/`, as the router leaves of it; raises InvalidPushError."""
+    """Return the log of a path `/T/C/L`, or with a slash at its end; raises InvalidPushError."""
     match path.removesuffix("/").split("/"):
         case "", tenant, connection, log:
             try:

@@ -4,14 +4,24 @@ import asyncio
 import math
 from collections.abc import Iterable, Sequence
 from functools import partial
-from http import HTTPStatus
 from typing import Final
 
-from litestar import MediaType, asgi, get
+from litestar import MediaType, get
 from litestar.enums import ScopeType
-from litestar.types import ControllerRouterHandler, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from drivewake.webhook.domain import InvalidPushError
+from drivewake.runtime.logging import get_logger
+from drivewake.webhook.domain import (
+    BAD_REQUEST,
+    METHOD_NOT_ALLOWED,
+    NO_CONTENT,
+    OK,
+    REQUEST_TIMEOUT,
+    TOO_LARGE,
+    UNAUTHORIZED,
+    UNAVAILABLE,
+    InvalidPushError,
+)
 from drivewake.webhook.metrics import PUSHES
 from drivewake.webhook.senders import Sender
 from drivewake.webhook.source import Network, source_of
@@ -20,6 +30,9 @@ PATH: Final = "/v1/notifications"
 BODY_TIMEOUT_S: Final = 5.0
 MAX_LENGTH_DIGITS: Final = 18
 ROBOTS: Final = "User-agent: APIs-Google\nAllow: /v1/notifications/\n\nUser-agent: *\nDisallow: /\n"
+
+_HTTP: Final = ScopeType.HTTP
+_log = get_logger(__name__)
 
 
 class _BodyTooLargeError(Exception):
@@ -31,46 +44,50 @@ def path_of(kind: str) -> str:
     return f"{PATH}/{kind}"
 
 
-def handlers(
-    senders: Iterable[Sender], trusted: Sequence[Network] = ()
-) -> list[ControllerRouterHandler]:
-    """Return the handlers; who sent a push is judged by the `trusted` proxies before us."""
-
-    @get("/robots.txt", media_type=MediaType.TEXT, include_in_schema=False, sync_to_thread=False)
-    def robots() -> str:
-        return ROBOTS
-
-    return [robots, *(_notification(sender, trusted) for sender in senders)]
+@get("/robots.txt", media_type=MediaType.TEXT, include_in_schema=False, sync_to_thread=False)
+def robots() -> str:
+    """Let Google in, and nobody else."""
+    return ROBOTS
 
 
-def _notification(sender: Sender, trusted: Sequence[Network]) -> ControllerRouterHandler:
-    # A mount: routes of raw ASGI handlers with path parameters fail inside Litestar 2.25.
-    @asgi(path_of(sender.kind), is_mount=True, copy_scope=False)
-    async def notification(scope: Scope, receive: Receive, send: Send) -> None:
-        status = await _status(scope, receive, sender, trusted)
-        await _reply(send, status)
+def notification(sender: Sender, trusted: Sequence[Network] = ()) -> ASGIApp:
+    """Return the application that answers one kind; `trusted` are the proxies before us.
 
-    return notification
+    It stands before the router, which would cost as much as judging a push does.
+    """
+    mount = len(path_of(sender.kind))
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            status = await _status(scope, receive, sender, scope["path"][mount:], trusted)
+        except Exception:  # noqa: BLE001 - whatever it is, Google shall try again
+            _log.exception("a push could not be judged", action="push_failed", kind=sender.kind)
+            PUSHES.add(verdict="overload")
+            status = UNAVAILABLE
+        await send(_STARTS.get(status) or _start(status))
+        await send(_END)
+
+    return answer
 
 
 async def _status(
-    scope: Scope, receive: Receive, sender: Sender, trusted: Sequence[Network]
+    scope: Scope, receive: Receive, sender: Sender, path: str, trusted: Sequence[Network]
 ) -> int:
-    if scope["type"] != ScopeType.HTTP or scope["method"] != "POST":
-        return HTTPStatus.METHOD_NOT_ALLOWED
+    if scope["type"] != _HTTP or scope["method"] != "POST":
+        return METHOD_NOT_ALLOWED
     headers = scope["headers"]
     try:
         body = await _body(receive, _declared_bytes(headers), sender.max_body_bytes)
-        return await sender.answer(scope["path"], headers, body, partial(_source, scope, trusted))
+        return await sender.answer(path, headers, body, partial(_source, scope, trusted))
     except _BodyTooLargeError:
         PUSHES.add(verdict="too_large")
-        return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        return TOO_LARGE
     except TimeoutError:
         PUSHES.add(verdict="invalid")
-        return HTTPStatus.REQUEST_TIMEOUT
+        return REQUEST_TIMEOUT
     except InvalidPushError:
         PUSHES.add(verdict="invalid")
-        return HTTPStatus.BAD_REQUEST
+        return BAD_REQUEST
 
 
 def _source(scope: Scope, trusted: Sequence[Network]) -> str:
@@ -109,13 +126,16 @@ async def _body(receive: Receive, declared: float | None, most_bytes: int) -> by
                 return body
 
 
-async def _reply(send: Send, status: int) -> None:
-    headers = [] if status == HTTPStatus.NO_CONTENT else [(b"content-length", b"0")]
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+def _start(status: int) -> Message:
+    headers = [] if status == NO_CONTENT else [(b"content-length", b"0")]
+    if status == UNAVAILABLE:
         headers.append((b"retry-after", b"1"))
-    if status == HTTPStatus.UNAUTHORIZED:
+    if status == UNAUTHORIZED:
         headers.append((b"www-authenticate", b"Bearer"))
-    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+    if status == METHOD_NOT_ALLOWED:
         headers.append((b"allow", b"POST"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+    return {"type": "http.response.start", "status": status, "headers": headers}
+
+
+_STARTS: Final = {OK: _start(OK), NO_CONTENT: _start(NO_CONTENT)}
+_END: Final[Message] = {"type": "http.response.body", "body": b"", "more_body": False}

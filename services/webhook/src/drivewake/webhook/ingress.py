@@ -1,7 +1,6 @@
 """One push: judged, made durable, answered. No call to Google, no database on this path."""
 
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Final
 
 from drivewake.runtime import telemetry
@@ -9,7 +8,7 @@ from drivewake.runtime.clock import Clock, SystemClock
 from drivewake.runtime.errors import BusError
 from drivewake.runtime.logging import get_logger
 from drivewake.webhook.commit import GroupCommit, NotCommittedError
-from drivewake.webhook.domain import ANSWERS, Push, judge
+from drivewake.webhook.domain import ANSWERS, OK, UNAVAILABLE, Push, judge
 from drivewake.webhook.keeper import Keeper
 from drivewake.webhook.metrics import COUNT_POKE, PUSHES
 from drivewake.webhook.registry import Channels, Heard
@@ -50,7 +49,7 @@ class Ingress:
                 record = await self._channels.look_up(push.channel)
             except BusError:
                 PUSHES.add(verdict="overload")
-                return HTTPStatus.SERVICE_UNAVAILABLE
+                return UNAVAILABLE
             verdict = judge(push, record, self._keys, now, looked_up=True)
         if verdict != "poke":
             PUSHES.add(verdict=verdict)
@@ -59,10 +58,10 @@ class Ingress:
             self.tell(push.kind, verdict, push.subject, source(), channel=push.channel)
             return ANSWERS[verdict]
         if not await self.poke(push.subject):
-            return HTTPStatus.SERVICE_UNAVAILABLE
+            return UNAVAILABLE
         heard = Heard(resource=push.resource, at=now, sync=push.state == "sync")
         self._keeper.heard(push.channel, record, heard)
-        return HTTPStatus.OK
+        return OK
 
     async def poke(self, subject: Subject) -> bool:
         """Return True once a signal for the log is durable, False if it may not be."""

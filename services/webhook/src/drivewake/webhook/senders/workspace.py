@@ -12,7 +12,6 @@ https://developers.google.com/workspace/events/guides/events-lifecycle.
 
 import datetime as dt
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any, Final, Literal
 
 import jwt
@@ -20,7 +19,14 @@ import msgspec
 
 from drivewake.runtime.clock import Clock, SystemClock
 from drivewake.runtime.jwks import KnownKeys, RefusedTokenError
-from drivewake.webhook.domain import InvalidPushError, read_subject
+from drivewake.webhook.domain import (
+    NO_CONTENT,
+    NOT_FOUND,
+    UNAUTHORIZED,
+    UNAVAILABLE,
+    InvalidPushError,
+    read_subject,
+)
 from drivewake.webhook.ingress import Ingress
 from drivewake.webhook.metrics import PUSHES
 from drivewake.webhook.senders import Headers
@@ -159,21 +165,21 @@ class WorkspaceSender:
         )
         if trust == "no_keys":
             PUSHES.add(verdict="no_keys")
-            return HTTPStatus.SERVICE_UNAVAILABLE
+            return UNAVAILABLE
         if trust != "genuine":
             PUSHES.add(verdict=trust)
             self._ingress.tell(self.kind, trust, subject, source())
-            return HTTPStatus.UNAUTHORIZED
+            return UNAUTHORIZED
         event = read_event_type(body)
         known = self._knows(subject)
         if known is None:
             PUSHES.add(verdict="overload")
-            return HTTPStatus.SERVICE_UNAVAILABLE
+            return UNAVAILABLE
         if not known:
             PUSHES.add(verdict="unknown")
             self._ingress.tell(self.kind, "unknown", subject, source())
-            return HTTPStatus.NOT_FOUND
+            return NOT_FOUND
         if event.startswith(LIFECYCLE):
             self._ingress.tell(self.kind, "lifecycle", subject, source(), event_type=event)
         taken = await self._ingress.poke(subject)
-        return HTTPStatus.NO_CONTENT if taken else HTTPStatus.SERVICE_UNAVAILABLE
+        return NO_CONTENT if taken else UNAVAILABLE
