@@ -25,6 +25,7 @@ from poller_clients import (
     TOKEN,
     Rate,
     bare,
+    one_core,
     ours,
     page_of,
     sequential,
@@ -59,7 +60,7 @@ BEAT_S: Final = 300.0
 def measure_clients(rounds: int, span_s: float) -> dict[str, list[Rate]]:
     """Return the rates of every way to ask, interleaved."""
     found: dict[str, list[Rate]] = {}
-    with serving(CHANGES) as address:
+    with serving(CHANGES) as address, one_core():
         for _ in range(rounds):
             found.setdefault("sequential", []).append(sequential(address, span_s))
             found.setdefault("threads", []).append(threads(address, span_s))

@@ -110,6 +110,22 @@ def test_over_long_requests_travel_as_post() -> None:
     assert "x" * 3000 in request.body
 
 
+def test_an_over_long_token_leaves_the_next_call_as_it_was() -> None:
+    """What is kept of changes.list to build it quickly is not touched by one odd token."""
+    before = REQUESTS.list_changes("17", 1000, None)
+    long = REQUESTS.list_changes("1" * 3000, 1000, None)
+    after = REQUESTS.list_changes("17", 1000, None)
+
+    assert ("POST", True) == (long.method, f"pageToken={'1' * 3000}" in long.body)
+    assert ("GET", None, before.uri, before.headers) == (
+        after.method,
+        after.body,
+        after.uri,
+        after.headers,
+    )
+    assert "x-http-method-override" not in after.headers
+
+
 def test_the_same_question_has_the_same_fingerprint() -> None:
     """Whatever the way it travels; another token is another question."""
     first, second = (REQUESTS.list_changes("17", 1000, None) for _ in range(2))

@@ -8,13 +8,13 @@ import msgspec
 MAX_DIGITS: Final = 14  # of milliseconds since 1970: enough for the year 5000
 
 
-class Capabilities(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """What the viewer may do with a file, as far as we ask."""
 
     can_read_revisions: bool = False
 
 
-class Look(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Look(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """What we look at of a File resource, as Google names it."""
 
     id: str = ""
@@ -27,7 +27,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     capabilities: Capabilities = Capabilities()
 
 
-class Item(msgspec.Struct, frozen=True, kw_only=True):
+class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One Change or File resource, verbatim in `body`, with what is needed to route it.
 
     `id` is the file's id, or the shared drive's for a change of the drive itself
@@ -122,23 +122,19 @@ class _ChangeList(msgspec.Struct, rename="camel"):
     new_start_page_token: str = ""
 
 
-class _ChangeHead(msgspec.Struct, rename="camel"):
+class _ChangeHead(msgspec.Struct, rename="camel", gc=False):
     file_id: str = ""
     drive_id: str = ""
     change_type: str = ""
     removed: bool = False
 
 
-class _Change(_ChangeHead, rename="camel"):
+class _Change(_ChangeHead, rename="camel", gc=False):
     file: Look | None = None
 
 
 class _FileHead(msgspec.Struct):
     id: str
-
-
-class _ChangesAgain(msgspec.Struct):
-    changes: list[_Change] = []
 
 
 class _PartList(msgspec.Struct, rename="camel"):
@@ -193,7 +189,6 @@ class _Channel(msgspec.Struct, rename="camel"):
 
 _change_list = msgspec.json.Decoder(_ChangeList)
 _changed = msgspec.json.Decoder(_Change)
-_changes_again = msgspec.json.Decoder(_ChangesAgain)
 _change_head = msgspec.json.Decoder(_ChangeHead)
 _file_head = msgspec.json.Decoder(_FileHead)
 _file_list = msgspec.json.Decoder(_FileList)
@@ -214,7 +209,8 @@ def decode_changes(body: bytes) -> tuple[tuple[Item, ...], str, str]:
     page = _change_list.decode(body)
     if bool(page.next_page_token) == bool(page.new_start_page_token):
         raise msgspec.ValidationError("exactly one of the two page tokens was expected")
-    return _changes(body, page.changes), page.next_page_token, page.new_start_page_token
+    items = tuple([_change(raw) for raw in page.changes])
+    return items, page.next_page_token, page.new_start_page_token
 
 
 def decode_files(body: bytes) -> tuple[tuple[Item, ...], str, bool]:
@@ -283,15 +279,6 @@ def _check_text(body: bytes) -> None:
         body.decode()
 
 
-def _changes(body: bytes, raws: list[msgspec.Raw]) -> tuple[Item, ...]:
-    """Return the items of a page, by a second pass over all of it; one by one if one is odd."""
-    try:
-        heads = _changes_again.decode(body).changes
-    except msgspec.ValidationError:
-        return tuple(map(_change, raws))
-    return tuple(_routed(head, raw, head.file) for head, raw in zip(heads, raws, strict=True))
-
-
 def _change(raw: msgspec.Raw) -> Item:
     look: Look | None = None
     head: _ChangeHead
@@ -303,10 +290,6 @@ def _change(raw: msgspec.Raw) -> Item:
             head = _change_head.decode(raw)
         except msgspec.ValidationError:
             return Item(id="", body=raw)
-    return _routed(head, raw, look)
-
-
-def _routed(head: _ChangeHead, raw: msgspec.Raw, look: Look | None) -> Item:
     if head.change_type == "drive" or (not head.file_id and head.drive_id):
         return Item(id=head.drive_id, body=raw, removed=head.removed, is_drive=True)
     return Item(id=head.file_id, body=raw, removed=head.removed, look=look)

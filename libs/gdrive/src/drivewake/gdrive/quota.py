@@ -7,6 +7,7 @@ minute a user come from one project's experience, not from Google.
 """
 
 import contextlib
+import functools
 import math
 import random
 from collections import Counter, OrderedDict
@@ -58,6 +59,7 @@ def metered() -> Iterator[Meter]:
         _meter.reset(mark)
 
 
+@functools.lru_cache(maxsize=256)
 def units(method: str) -> int:
     """Return the quota units of a call by its discovery id (`drive.changes.list`)."""
     if method.startswith(ACTIVITY):
@@ -104,8 +106,10 @@ class _Bucket:
 
     def wait_s(self, now_s: float, reserve: float) -> float:
         """Return how long to wait before the next call that leaves a reserve."""
-        saved_s = self.burst_s * (1 - reserve)
-        return max(self.free_at_s - saved_s - now_s, self.blocked_until_s - now_s, 0.0)
+        ready_at_s = self.free_at_s - self.burst_s * (1 - reserve)
+        if ready_at_s <= now_s and self.blocked_until_s <= now_s:
+            return 0.0
+        return max(ready_at_s, self.blocked_until_s) - now_s
 
     def take(self, now_s: float, cost: float) -> None:
         self.free_at_s = max(self.free_at_s, now_s) + cost / self.per_s
@@ -166,11 +170,11 @@ class Governor:
         waited_s = 0.0
         while True:
             now_s = self._clock.monotonic_s()
-            what, wait_s = max(
-                ((name, bucket.wait_s(now_s, reserve)) for name, bucket in buckets.items()),
-                key=lambda one: one[1],
-            )
-            if wait_s <= 0:
+            what, wait_s = "", 0.0
+            for name, bucket in buckets.items():
+                if (needed_s := bucket.wait_s(now_s, reserve)) > wait_s:
+                    what, wait_s = name, needed_s
+            if not what:
                 self._spend(buckets, now_s, cost, calls)
                 return
             if buckets[what].blocked_until_s - now_s >= wait_s:

@@ -5,7 +5,6 @@ refuses. Building a resource object costs most of a millisecond, so they are mad
 kept; a method of a kept one costs about ten microseconds.
 """
 
-import copy
 import hashlib
 import urllib.parse
 from typing import Any, Final, NoReturn
@@ -109,16 +108,19 @@ class DriveRequests:
         """Build changes.list: removals and items of shared drives included.
 
         The most frequent call of all: built once a log, after that only the token is set, which
-        takes a twentieth of the time.
+        takes a twentieth of the time. Its headers are the template's: read them, don't write.
         """
         template = self._list_changes(page_size, drive)
-        request = copy.copy(template)
-        request.headers = dict(template.headers)
+        request = HttpRequest.__new__(HttpRequest)  # copy.copy takes several times as long
+        vars(request).update(vars(template))
         token = urllib.parse.quote_plus(page_token)
         if template.body:
             request.body = template.body.replace(TOKEN_HERE, token)
-        else:
-            request.uri = template.uri.replace(TOKEN_HERE, token)
+            return request
+        request.uri = template.uri.replace(TOKEN_HERE, token)
+        if len(request.uri) <= MAX_URI_CHARS:
+            return request
+        request.headers = dict(template.headers)
         return ready(request)
 
     def _list_changes(self, page_size: int, drive: str | None) -> HttpRequest:
@@ -261,9 +263,10 @@ def ready(request: HttpRequest) -> HttpRequest:
 
 def fingerprint(request: HttpRequest) -> str:
     """Return a short hash of what was asked: the same question has the same fingerprint."""
-    parts = urllib.parse.urlsplit(request.uri)
-    query = parts.query or str(request.body or "")
-    text = "\n".join([request.methodId, parts.path, *sorted(query.split("&"))])
+    address, _, query = request.uri.partition("?")
+    path = address[address.find("/", address.find("//") + 2) :]
+    query = query or str(request.body or "")
+    text = "\n".join([request.methodId, path, *sorted(query.split("&"))])
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
