@@ -153,7 +153,7 @@ def _inflate(body: bytes, encoding: str, limit: int) -> bytes:
     inflater = isal_zlib.decompressobj(isal_zlib.MAX_WBITS | 32)
     try:
         plain = inflater.decompress(body, limit)
-    except isal_zlib.error as error:
+    except isal_zlib.error as error:  # type: ignore[misc] # the stub has an instance
         raise MalformedAnswerError("the compressed body is broken") from error
     if inflater.unconsumed_tail:
         raise MalformedAnswerError(f"the body is over {limit} bytes")
