@@ -9,6 +9,8 @@ COPY and the peers are given none of that, and the peers deduplicate nothing.
 
 - `copy`: binary COPY of rows that are ready into the same tables and indexes, a commit a batch.
 - `append`: ours; `append_vs_copy` and its kin are its ratios to `copy` of the same row.
+- `sealed_append`: ours with a data keyring; `seal_us` and `open_us` are what that costs an event in
+  CPU, with their ratio to bare AES-GCM of the same bytes.
 - `eventsourcing_*`: the Python library's Postgres recorders, a batch a call, from PyPI.
 - `messagedb`: message-db's write function as clients call it, a message a call and a commit, from
   npm; `messagedb_together` has the calls of a whole batch pipelined in one transaction.
@@ -25,6 +27,7 @@ from typing import Final
 
 import click
 import store_peers as peers
+import store_sealing as sealing
 import store_work as work
 import uvloop
 
@@ -113,7 +116,8 @@ def _ours(world: World, events: int) -> Contest:
     for writers in (1, 2):
         for batch in BATCHES:
             place = f"_{batch}" + ("_two_writers" if writers == 2 else "")
-            for kind in (work.copy, work.append):
+            kinds = (work.copy, work.append, work.sealed_append)
+            for kind in kinds if writers == 1 else kinds[:2]:
                 found[f"{kind.__name__}{place}"] = partial(
                     world.ours, "ours", kind, events, batch, writers
                 )
@@ -160,7 +164,7 @@ def contest(
     world: World, events: int, wanted: Callable[[str], bool], say: Callable[[str], None]
 ) -> Contest:
     """Return every wanted contestant that can be had, by name."""
-    found = _ours(world, events)
+    found = _ours(world, events) | sealing.contest()
     for name, prepared in _peers(world, events).items():
         if not wanted(name):
             continue
@@ -179,17 +183,19 @@ def rows_of(figures: Mapping[str, Sequence[float]]) -> list[bench.Row]:
     medians = {name: bench.median(values) for name, values in figures.items()}
     rows: list[bench.Row] = []
 
-    def versus(row: str, ours: str, other: str) -> None:
+    def versus(row: str, ours: str, other: str, unit: str = "events/s") -> None:
         if ours in medians and other in medians:
             pairs = zip(figures[ours], figures[other], strict=True)
             ratio = bench.median([mine / theirs for mine, theirs in pairs])
-            rows.append(
-                bench.Row(row=row, value=medians[ours], unit="events/s", ratio=ratio, to=other)
-            )
+            rows.append(bench.Row(row=row, value=medians[ours], unit=unit, ratio=ratio, to=other))
 
     versus("append_vs_copy", "append_1000", "copy_1000")
     for place in ("_5000", "_1000_two_writers", "_5000_two_writers"):
         versus(f"append_vs_copy{place}", f"append{place}", f"copy{place}")
+    for place in ("_1000", "_5000"):
+        versus(f"sealed_append{place}", f"sealed_append{place}", f"append{place}")
+    for row in ("seal_us", "open_us"):
+        versus(row, row, f"aes_{row}", sealing.UNIT)
     recorders = [name for name in medians if name.startswith("eventsourcing_")]
     if recorders:
         versus("append_vs_eventsourcing", "append_1000", max(recorders, key=medians.__getitem__))
@@ -197,7 +203,11 @@ def rows_of(figures: Mapping[str, Sequence[float]]) -> list[bench.Row]:
         versus(f"append_vs_{peer}", "append_1000", peer)
     known = {row.row for row in rows}
     rows += [
-        bench.Row(row=name, value=value, unit="events/s")
+        bench.Row(
+            row=name,
+            value=value,
+            unit=sealing.UNIT if name.endswith("_us") else "events/s",
+        )
         for name, value in medians.items()
         if name not in known
     ]

@@ -9,6 +9,7 @@ import gc
 import json
 import multiprocessing
 import random
+import secrets
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -23,7 +24,9 @@ import uvloop
 from drivewake.contracts import keys
 from drivewake.eventstore.connections import WRITER, connect
 from drivewake.eventstore.postgres import PostgresStore
+from drivewake.eventstore.sealing import SealedStore
 from drivewake.eventstore.store import Appended, Batch, NewEvent
+from drivewake.runtime.keyring import KEY_BYTES, Keyring
 
 EVENT_BYTES: Final = 600
 DUPLICATES: Final = 0.1
@@ -117,6 +120,20 @@ async def append(plan: Plan, start: Start) -> Run:
     events = new_events(plan.events, plan.lane, repeated=DUPLICATES, batch=plan.batch)
     async with PostgresStore.open(plan.dsn, writers=1, readers=1) as store:
         await store.prepare(NOON)
+        return await timed(
+            plan, events, lambda batch: store.append(Batch(events=batch, lane=plan.lane)), start
+        )
+
+
+async def sealed_append(plan: Plan, start: Start) -> Run:
+    """Ours, with duplicates, each event encrypted under its connection's key."""
+    events = new_events(plan.events, plan.lane, repeated=DUPLICATES, batch=plan.batch)
+    keyring = Keyring({"k1": secrets.token_bytes(KEY_BYTES)})
+    async with PostgresStore.open(plan.dsn, writers=1, readers=1) as plain:
+        await plain.prepare(NOON)
+        data_keys = plain.data_keys(keyring)
+        await data_keys.load([(event.tenant, event.connection) for event in events[:1]], make=True)
+        store = SealedStore(plain, data_keys)
         return await timed(
             plan, events, lambda batch: store.append(Batch(events=batch, lane=plan.lane)), start
         )
