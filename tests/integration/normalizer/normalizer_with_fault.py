@@ -15,6 +15,7 @@ from asyncpg.transaction import Transaction
 
 from drivewake.eventstore import appending
 from drivewake.eventstore.postgres import PostgresStore
+from drivewake.eventstore.relay import Relay
 from drivewake.normalizer.__main__ import main
 from drivewake.runtime.dead import BusGraveyard
 from drivewake.runtime.nats import NatsBus
@@ -36,7 +37,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "ack": (NatsBus, "acknowledge"),
     "trim": (NatsBus, "trim"),
     "find sightings": (PostgresStore, "head_ids"),
-    "relay": (NatsBus, "publish_batch"),
+    "relay": (Relay, "_publish"),
 }
 
 

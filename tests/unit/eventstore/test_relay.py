@@ -1,8 +1,9 @@
 """The relay, over a store and a bus in memory that fail on command."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from random import Random
 from typing import Literal
 
@@ -45,9 +46,18 @@ class ShakyBus(MemoryBus):
         for _ in range(self._random.randrange(4)):
             await asyncio.sleep(0)
 
+    async def publish(self, message: Message, *, expected_last: int | None = None) -> PublishAck:
+        """Publish one message, or fail as told."""
+        return await self._shaken(partial(super().publish, message, expected_last=expected_last))
+
     async def publish_batch(
         self, messages: Sequence[Message], *, expected_last: int | None = None
     ) -> PublishAck:
+        """Publish a batch, or fail as told."""
+        publish = partial(super().publish_batch, messages, expected_last=expected_last)
+        return await self._shaken(publish)
+
+    async def _shaken(self, publish: Callable[[], Coroutine[None, None, PublishAck]]) -> PublishAck:
         """Publish, or fail as told: before, after or while it takes effect."""
         fault = self.faults.pop(0) if self.faults else ""
         if fault == "full":
@@ -55,11 +65,10 @@ class ShakyBus(MemoryBus):
         if fault == "before":
             raise BusUnavailableError
         await self._turns()
-        publishing = super().publish_batch(messages, expected_last=expected_last)
         if fault == "late":
-            self.late.append(asyncio.create_task(_later(publishing)))
+            self.late.append(asyncio.create_task(_later(publish())))
             raise BusUnavailableError
-        ack = await publishing
+        ack = await publish()
         await self._turns()
         if fault == "after":
             raise BusUnavailableError

@@ -8,7 +8,8 @@ is empty, because all in it grew old.
 
 A few batches are under way at once: while the broker writes one, the next is put together. Each
 expects the sequence that the one before it will end at. A lane is dense and only relays write to
-the stream, so whatever stands at that sequence is the event that was meant to stand there.
+the stream, so whatever stands at that sequence is the event that was meant to stand there. A few
+events go one by one, each expecting the one before it: a batch would keep them waiting for longer.
 
 Nothing is dropped: without a broker, or with a full stream, the relay waits and tries again.
 """
@@ -35,7 +36,7 @@ from drivewake.eventstore.errors import (
 from drivewake.eventstore.follower import POLL_S, ReadAhead
 from drivewake.eventstore.store import Coordination, EventReader, Lease, StoredEvent
 from drivewake.eventstore.waiting import FIRST_RETRY_S, Retry, unless_stopped
-from drivewake.runtime.bus import Doorbell, Message, PublishAck, Publisher, StreamReader
+from drivewake.runtime.bus import Doorbell, Message, Publisher, StreamReader
 from drivewake.runtime.clock import Clock, SystemClock
 from drivewake.runtime.errors import BusUnavailableError, ConflictError, StreamFullError
 from drivewake.runtime.lifecycle import Stop
@@ -47,6 +48,8 @@ BATCH_EVENTS: Final = 1_000
 BATCH_BYTES: Final = 8 << 20
 IN_FLIGHT: Final = 3
 """Batches under way: one is written, one is on its way, one is put together."""
+FEW_EVENTS: Final = 4
+"""So few go one by one: a batch takes the broker as long as ten messages or more."""
 SAVE_S: Final = 1.0
 
 _log = get_logger(__name__)
@@ -72,7 +75,7 @@ class _Flight(NamedTuple):
 
     events: Sequence[StoredEvent]
     before: Place
-    publishing: asyncio.Task[PublishAck]
+    publishing: asyncio.Task[None]
 
 
 class Relay:
@@ -177,18 +180,33 @@ class Relay:
             await self._bus.wait(subjects.DOORBELL, POLL_S)
             return place
         for chunk in chunks(events):
-            allowed = IN_FLIGHT if self._proven else 1
-            if len(self._flying) >= allowed and (elsewhere := await self._land()):
-                return elsewhere
+            few = len(chunk) <= FEW_EVENTS
+            allowed = IN_FLIGHT if self._proven and not few else 1
+            while len(self._flying) >= allowed:
+                if elsewhere := await self._land():
+                    return elsewhere
             place = self._launch(chunk, place)
+            # What goes one by one is not on the wire at once: nothing may fly behind it.
+            if few and (elsewhere := await self._land()):
+                return elsewhere
         return place
 
     def _launch(self, events: Sequence[StoredEvent], before: Place) -> Place:
         """Send a batch on its way; return where the stream stands when it has landed."""
         batch = [message(event) for event in events]
-        publishing = self._bus.publish_batch(batch, expected_last=before.sequence)
-        self._flying.append(_Flight(events, before, asyncio.ensure_future(publishing)))
+        publishing = asyncio.ensure_future(self._publish(batch, before.sequence))
+        self._flying.append(_Flight(events, before, publishing))
         return Place(position=events[-1].position, sequence=before.sequence + len(events))
+
+    async def _publish(self, batch: Sequence[Message], sequence: int) -> None:
+        """Write messages behind a sequence of the stream; after an error some may be there."""
+        if len(batch) > FEW_EVENTS:
+            await self._bus.publish_batch(batch, expected_last=sequence)
+            return
+        for number, one in enumerate(batch):
+            ack = await self._bus.publish(one, expected_last=sequence + number)
+            if ack.duplicate:
+                raise ConflictError("the stream knows the id of an event that it does not end with")
 
     async def _land(self) -> Place | None:
         """Wait for the oldest batch under way.
