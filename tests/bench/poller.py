@@ -1,11 +1,12 @@
 """What reading Google costs: the client beside its rivals, the poller beside a fixed beat.
 
-    just bench poller [--rounds 3] [--seconds 2] [--connections 100000] [--json FILE]
+    just bench poller [--rounds 3] [--seconds 2] [--connections 100000] [--due 10000] [--json FILE]
 
 Calls are made against pre-encoded pages of 100 changes that take 50 ms, served by another
 process: sequential `.execute()`, 32 threads of it, aiohttp alone, and our client, interleaved.
-Then: CPU of a page from Google's answer to DRIVE_RAW, memory of an idle connection, and the
-simulation of many connections on one project's quota (no I/O: the poller's own rules).
+Then: CPU of a page from Google's answer to DRIVE_RAW, memory of an idle connection, CPU of a
+whole poller that drains many logs that are due at once, and the simulation of many connections
+on one project's quota (no I/O: the poller's own rules).
 """
 
 import asyncio
@@ -32,6 +33,7 @@ from poller_clients import (
     serving,
     threads,
 )
+from poller_drain import drain
 from poller_simulation import DAY_S, MIX, Simulation
 
 from drivewake.contracts import subjects
@@ -49,6 +51,7 @@ from drivewake.poller.sources.changes import seen
 from drivewake.runtime.bus import Entry
 from drivewake.runtime.dead import BusGraveyard
 from drivewake.runtime.lifecycle import tune_collector
+from drivewake.runtime.logging import configure
 from drivewake.runtime.memory import MemoryBus
 from drivewake.runtime.nats import connect
 from drivewake.runtime.provision import provision
@@ -182,11 +185,13 @@ def tell_simulation(connections: int, hours: float) -> list[bench.Row]:
 @click.option("--seconds", default=2.0, show_default=True, help="Of each way to ask, a round.")
 @click.option("--connections", default=100_000, show_default=True, help="Of the simulation.")
 @click.option("--hours", default=0.5, show_default=True, help="Simulated, after a warm-up of two.")
+@click.option("--due", default=10_000, show_default=True, help="Logs that are due at once.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path))
 def main(
-    rounds: int, seconds: float, connections: int, hours: float, json_path: Path | None
+    rounds: int, seconds: float, connections: int, hours: float, due: int, json_path: Path | None
 ) -> None:
     """Measure, print, and perhaps write JSON."""
+    configure("bench", "warning")
     tune_collector()
     click.echo(f"{CHANGES} changes a page, {THREADS} threads, {AT_ONCE} calls at once")
     found = measure_clients(rounds, seconds)
@@ -205,7 +210,13 @@ def main(
         for name in ("sequential", "threads", "aiohttp")
     ]
     rows += [
-        bench.Row(row=f"cpu_per_call_{name}", value=value, unit="µs")
+        bench.Row(
+            row=f"cpu_per_call_{name}",
+            value=value,
+            unit="µs",
+            ratio=value / cpu_us["aiohttp"],
+            to="aiohttp",
+        )
         for name, value in cpu_us.items()
     ]
     whole_s, published_s = uvloop.run(page_to_raw(200))
@@ -214,6 +225,9 @@ def main(
         bench.Row(row="page_of_100_publish", value=1000 * published_s, unit="ms CPU"),
         bench.Row(row="idle_connection", value=asyncio.run(idle_bytes(20_000)), unit="bytes"),
     ]
+    drained = uvloop.run(drain(due))
+    click.echo(f"{due:,} due logs were drained in {drained.took_s:.1f} s")
+    rows.append(bench.Row(row=f"drain_{due}_due", value=drained.cpu_s, unit="s CPU"))
     mine, beat, median_s = beside_a_beat(max(connections // 50, 200), 4.0)
     click.echo(f"median delay of the comparison with a fixed beat: {median_s:.0f} s")
     rows.append(
