@@ -36,6 +36,7 @@ KEYS = f"k1:{SECRET}"
 TENANT = "acme"
 DEADLINE_S = 60.0
 FETCH_S = 5.0
+LOOK_S = 0.02
 T = TypeVar("T")
 SCOPES = ("https://www.googleapis.com/auth/drive.readonly",)
 
@@ -237,6 +238,16 @@ class World:
         """Return how many signals wait for a poller."""
         info = await self.bus.link.api(f"STREAM.INFO.{self.bus.link.name('DRIVE_SIGNAL')}")
         return int(info["state"]["messages"])
+
+    async def until_no_signal(self, subject: Subject) -> None:
+        """Take the signals of a log; return once the broker has forgotten what was taken."""
+        if await self.signals_waiting():
+            await self.until_signal(subject)
+        for _ in range(int(DEADLINE_S / LOOK_S)):
+            if not await self.signals_waiting():
+                return
+            await asyncio.sleep(LOOK_S)
+        raise AssertionError(f"signals beside those of {subject}")
 
     def headers(self, record: ChannelRecord, **changes: str) -> dict[str, str]:
         """Return the headers of a genuine push on a channel; changes by name with underscores."""

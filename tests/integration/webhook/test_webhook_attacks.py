@@ -75,9 +75,8 @@ async def shared_target(shared_world: World) -> Target:
 async def target(shared_target: Target) -> Target:
     """The same, with no signal waiting."""
     record = shared_target.record
-    if await shared_target.world.signals_waiting():
-        subject = Subject(record.tenant, record.connection, record.log)
-        await shared_target.world.until_signal(subject)
+    subject = Subject(record.tenant, record.connection, record.log)
+    await shared_target.world.until_no_signal(subject)
     return shared_target
 
 

@@ -128,8 +128,7 @@ async def target(shared_target: Target) -> Target:
     for _ in range(200):
         if (await shared_target.event(shared_target.token())).status == 204:
             break
-    if await shared_target.world.signals_waiting():
-        await shared_target.world.until_signal(shared_target.subject)
+    await shared_target.world.until_no_signal(shared_target.subject)
     return shared_target
 
 

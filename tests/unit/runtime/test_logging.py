@@ -97,6 +97,7 @@ def test_noise_of_libraries_is_left_out(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_warnings_become_lines(capsys: pytest.CaptureFixture[str]) -> None:
     """Python's warnings are logged, not printed."""
+    logging.captureWarnings(capture=False)  # whoever captured before us lost it to pytest's own
     configure("auth", "info", "json")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
