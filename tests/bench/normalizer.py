@@ -102,10 +102,10 @@ def prepared(raws: int) -> Iterator[Setting]:
         os.sched_setaffinity(0, set(CORES))
 
 
-def consume_round(raws: int, replicas: int) -> dict[str, float]:
+def consume_round(raws: int, replicas: int, mode: str = "consume") -> dict[str, float]:
     """Consume a backlog; with one replica, relay and rebuild what came of it."""
     with prepared(raws) as setting:
-        workers = setting.measure("consume", raws, replicas=replicas)
+        workers = setting.measure(mode, raws, replicas=replicas)
         events, facts = setting.stored(), setting.load.facts
         if events != setting.load.events:
             raise click.ClickException(f"{setting.load.events} events expected, {events} stored")
@@ -118,7 +118,7 @@ def consume_round(raws: int, replicas: int) -> dict[str, float]:
             "cpu_us": cpu_s / facts * 1e6,
             "peak_mib": max(worker["peak_mib"] for worker in workers),
         }
-        if replicas == 1:
+        if replicas == 1 and mode == "consume":
             for reader in ("relay", "rebuild"):
                 (told,) = setting.measure(reader, events)
                 found[reader] = events / told["wall_s"]
@@ -153,6 +153,7 @@ def main(rounds: int, raws: int, json_path: Path | None, *, memory: bool, replic
     found: dict[str, list[dict[str, float]]] = defaultdict(list)
     for number in range(rounds):
         found["one"].append(consume_round(raws, 1))
+        found["sealed"].append(consume_round(raws, 1, "sealed"))
         found["stages"].append(staged_round(raws))
         found["ceiling"].append(ceiling_round(raws))
         if replicas:
@@ -185,10 +186,14 @@ def rows(found: Mapping[str, list[dict[str, float]]]) -> list[bench.Row]:
     facts = median("one", "facts_s")
     return [
         row("facts_per_core_s", "one", "facts_s", "facts/s"),
+        row("facts_per_core_s_sealed", "sealed", "facts_s", "facts/s", "facts_per_core_s", facts),
         row("raws_per_core_s", "one", "raws_s", "raws/s", "ceiling_raws_s", top),
         row("events_per_core_s", "one", "events_s", "events/s"),
         row("ceiling_raws_s", "ceiling", "raws_s", "raws/s"),
         row("cpu_per_fact", "one", "cpu_us", "µs"),
+        row(
+            "cpu_per_fact_sealed", "sealed", "cpu_us", "µs", "cpu_per_fact", median("one", "cpu_us")
+        ),
         row("ceiling_cpu_per_raw", "ceiling", "cpu_us", "µs"),
         *(
             row(

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -11,7 +12,7 @@ from drivewake.contracts import subjects
 from drivewake.eventstore.errors import ErasedError, HeadMovedError, PoisonError
 from drivewake.eventstore.store import Appended, Head, lane_of
 from drivewake.normalizer import metrics
-from drivewake.normalizer.decisions import CONNECTION, Decisions, heads_of
+from drivewake.normalizer.decisions import CONNECTION, Decisions, connections_of, heads_of
 from drivewake.normalizer.errors import ContendedError, UndecidableError
 from drivewake.normalizer.items import ConnectionItem, Item
 from drivewake.normalizer.minting import Mint
@@ -126,11 +127,13 @@ class Committer:
         ends these too. Because this looks after its commit, one of the two sees the other.
         """
         own = {item.origin.connection for item in items if isinstance(item, ConnectionItem)}
-        for (tenant, kind), ids in heads_of(items).items():
-            if kind != CONNECTION or not (others := ids - own):
-                continue
-            now = await self._store.heads(tenant, CONNECTION, others)
-            if any(heads.get((tenant, kind, id_)) != head for id_, head in now.items()):
+        others = defaultdict[str, set[str]](set)
+        for tenant, connection in connections_of(items):
+            if connection not in own:
+                others[tenant].add(connection)
+        for tenant, ids in others.items():
+            now = await self._store.heads(tenant, CONNECTION, ids)
+            if any(heads.get((tenant, CONNECTION, id_)) != head for id_, head in now.items()):
                 return True
         return False
 

@@ -1,14 +1,15 @@
 """Decides a batch in memory, threading heads from item to item, and gathers one append."""
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from drivewake.contracts.events import EventData, FilePermissionsChanged, SightingGained
 from drivewake.contracts.ids import PARTITIONS, partition_of
-from drivewake.contracts.keys import connection_parts, log_parts
+from drivewake.contracts.keys import Part, connection_parts, log_parts
 from drivewake.eventstore.store import ABSENT, ANY, Applied, Batch, HeadWrite, Mark, NewEvent
 from drivewake.eventstore.store import Head as StoredHead
 from drivewake.normalizer.domain.connections import (
@@ -53,16 +54,24 @@ def sighting_kind(connection: str, partition: int) -> str:
 
 def heads_of(items: Iterable[Item]) -> dict[tuple[str, str], set[str]]:
     """Return which heads deciding the items needs: ids by (tenant, kind)."""
-    wanted: dict[tuple[str, str], set[str]] = {}
+    wanted = defaultdict[tuple[str, str], set[str]](set)
     for item in items:
-        origin = item.origin
         if isinstance(item, FileItem):
-            wanted.setdefault((origin.tenant, FILE), set()).add(item.file)
-        if isinstance(item, PartItem) and (head := head_of(item.part)) is not None:
-            wanted.setdefault((origin.tenant, head[0]), set()).add(head[1])
-        if isinstance(item, FileItem | ConnectionItem | PartItem):
-            wanted.setdefault((origin.tenant, CONNECTION), set()).add(origin.connection)
+            wanted[item.origin.tenant, FILE].add(item.file)
+        elif isinstance(item, PartItem) and (head := head_of(item.part)) is not None:
+            wanted[item.origin.tenant, head[0]].add(head[1])
+    for tenant, connection in connections_of(items):
+        wanted[tenant, CONNECTION].add(connection)
     return wanted
+
+
+def connections_of(items: Iterable[Item]) -> set[tuple[str, str]]:
+    """Return (tenant, connection) of all that the items rely on, or write themselves."""
+    return {
+        (item.origin.tenant, item.origin.connection)
+        for item in items
+        if not isinstance(item, FactItem)
+    }
 
 
 class Refetch(msgspec.Struct, frozen=True):
@@ -78,6 +87,17 @@ def _reaches_below(item: FileItem, before: Head, changed: FilePermissionsChanged
     if not item.cursor and not isinstance(item.observation, Shared):
         return False
     return inherits_below(before, changed)
+
+
+def _applied(origin: Origin, cursor: str) -> Applied:
+    return Applied(
+        tenant=origin.tenant,
+        connection=origin.connection,
+        log=origin.log,
+        partition=origin.partition,
+        cursor=cursor,
+        observed_at=origin.observed_at,
+    )
 
 
 class _Slot:
@@ -102,12 +122,13 @@ class Decisions:
         self._known = heads
         self._files: dict[HeadKey, _Slot] = {}
         self._connections: dict[HeadKey, ConnectionHead] = {}
+        self._read_connections: dict[HeadKey, ConnectionHead | None] = {}
         self._parts = PartDecisions(mint, heads)
         self._events: list[NewEvent] = []
         self._first_seen: dict[HeadKey, None] = {}
         self._marks: list[Mark] = []
-        self._applied: dict[tuple[str, str, int], Applied] = {}
-        self.causes: dict[uuid.UUID, Item] = {}
+        self._applied: dict[tuple[str, str, int], tuple[Origin, str]] = {}
+        self._causes: list[tuple[uuid.UUID, Item]] = []
         self.refetches: list[Refetch] = []
 
     def add(self, item: Item) -> None:
@@ -121,6 +142,11 @@ class Decisions:
         elif isinstance(item, FactItem):
             self._add_fact(item)
 
+    @property
+    def causes(self) -> dict[uuid.UUID, Item]:
+        """The item that each event comes of, by its key; seldom asked, so made then."""
+        return dict(self._causes)
+
     def batch(self, lane: int) -> Batch:
         """Return what is to be written."""
         return Batch(
@@ -132,7 +158,7 @@ class Decisions:
                 *self._index_writes(),
             ],
             marks=self._marks,
-            applied=list(self._applied.values()),
+            applied=[_applied(origin, cursor) for origin, cursor in self._applied.values()],
             lane=lane,
         )
 
@@ -147,8 +173,10 @@ class Decisions:
         for observation in self._with_end(origin, item.observation):
             before = head
             events, head = step(before, observation)
+            at = microseconds(origin.observed_at) if events else 0
             for data in events:
-                minted.append(self._file_event(item, before, head, data))
+                parts = parts_of(origin.tenant, origin.connection, at, before, head, data)
+                minted.append(self._file_event(item, data, parts))
                 if isinstance(data, SightingGained) and data.epoch == 1:
                     kind = sighting_kind(origin.connection, partition_of(origin.tenant, item.file))
                     self._first_seen[origin.tenant, kind, item.file] = None
@@ -157,11 +185,15 @@ class Decisions:
                 ):
                     below.append(Refetch(origin, item.file, minted[-1].key.hex))
         slot.head = head
-        self.refetches += below
-        self._events += minted
-        self.causes |= {event.key: item for event in minted}
+        if below:
+            self.refetches += below
+        self._tell(item, minted)
         if item.cursor:
             self._apply(origin, item.cursor)
+
+    def _tell(self, item: Item, minted: Sequence[NewEvent]) -> None:
+        self._events += minted
+        self._causes += [(event.key, item) for event in minted]
 
     def _slot(self, key: HeadKey) -> _Slot:
         slot = self._files.get(key)
@@ -185,15 +217,12 @@ class Decisions:
         connection = self._connection((origin.tenant, CONNECTION, origin.connection))
         return connection.since if connection and connection.status == "revoked" else None
 
-    def _file_event(self, item: FileItem, before: Head, after: Head, data: EventData) -> NewEvent:
-        origin = item.origin
-        at = microseconds(origin.observed_at)
-        parts = parts_of(origin.tenant, origin.connection, at, before, after, data)
+    def _file_event(self, item: FileItem, data: EventData, parts: tuple[Part, ...]) -> NewEvent:
         return self._mint.event(
-            origin,
+            item.origin,
             data,
             subject=item.file,
-            identity_time=origin.observed_at,
+            identity_time=item.origin.observed_at,
             parts=parts,
             occurred_at=item.occurred_at,
         )
@@ -201,15 +230,8 @@ class Decisions:
     def _apply(self, origin: Origin, cursor: str) -> None:
         place = (origin.tenant, origin.log, origin.partition)
         known = self._applied.get(place)
-        if known is None or known.observed_at <= origin.observed_at:
-            self._applied[place] = Applied(
-                tenant=origin.tenant,
-                connection=origin.connection,
-                log=origin.log,
-                partition=origin.partition,
-                cursor=cursor,
-                observed_at=origin.observed_at,
-            )
+        if known is None or known[0].observed_at <= origin.observed_at:
+            self._applied[place] = origin, cursor
 
     def _file_writes(self) -> Iterable[HeadWrite]:
         for (tenant, kind, id_), slot in self._files.items():
@@ -225,21 +247,27 @@ class Decisions:
 
     def _add_part(self, item: PartItem) -> None:
         minted = self._parts.add(item, self._ended(item.origin))
-        self._events += minted
-        self.causes |= {event.key: item for event in minted}
+        self._tell(item, minted)
         if item.cursor:
             self._apply(item.origin, item.cursor)
 
     # -- Connections --
 
     def _connection(self, key: HeadKey) -> ConnectionHead | None:
-        known = self._connections.get(key)
-        if known is None and (stored := self._known.get(key)) is not None:
-            try:
-                known = decode_connection_head(stored.state)
-            except msgspec.MsgspecError as error:
-                raise UndecidableError(f"the stored head is unreadable: {error}") from error
-        return known
+        if (decided := self._connections.get(key)) is not None:
+            return decided
+        if key not in self._read_connections:
+            self._read_connections[key] = self._stored_connection(key)
+        return self._read_connections[key]
+
+    def _stored_connection(self, key: HeadKey) -> ConnectionHead | None:
+        stored = self._known.get(key)
+        if stored is None:
+            return None
+        try:
+            return decode_connection_head(stored.state)
+        except msgspec.MsgspecError as error:
+            raise UndecidableError(f"the stored head is unreadable: {error}") from error
 
     def _add_connection(self, item: ConnectionItem) -> None:
         origin, state = item.origin, item.state
@@ -257,8 +285,7 @@ class Decisions:
                 parts=connection_parts(origin.tenant, origin.connection, state.revision),
                 occurred_at=state.since,
             )
-            self._events.append(event)
-            self.causes[event.key] = item
+            self._tell(item, [event])
         self._connections[key] = ConnectionHead(
             status=state.status, revision=state.revision, since=microseconds(state.since)
         )
@@ -299,4 +326,4 @@ class Decisions:
                 then=event,
             )
         )
-        self.causes[event.key] = item
+        self._causes.append((event.key, item))

@@ -187,6 +187,7 @@ def _change(origin: Origin, raw: Raw) -> Item:
         return PartItem(origin, read_drive_change(raw), raw.cursor)
     if change.change_type != "file":
         raise UndecidableError("the change is neither of a file nor of a shared drive")
+    checked_item(raw)
     if change.file_id != raw.item:
         raise UndecidableError("the change is of another file than its raw says")
     occurred_at = change.time if change.time is not None and change.time.tzinfo else None
@@ -210,6 +211,7 @@ def _listed(origin: Origin, raw: Raw) -> Item:
             raise UndecidableError(str(error)) from error
         glimpse = Glimpsed(connection=connection, log=log, at=at, snapshot=raw.snapshot)
         raise UndecidedError(str(error), FileItem(origin, raw.item, glimpse)) from error
+    checked_item(raw)
     if file.id != raw.item:
         raise UndecidableError("the file is another than its raw says")
     state = file_state(file)

@@ -1,20 +1,29 @@
 """Permissions of a file, and how widely they expose it."""
 
 from collections.abc import Iterable
+from functools import lru_cache
+from operator import attrgetter
+from typing import Final
 
 from drivewake.contracts.events import Exposure, Permission
 from drivewake.contracts.keys import Part, digest_of
 from drivewake.normalizer.domain import google
 
+_REMEMBERED: Final = 4096
+"""Permissions recur from file to file: one that was seen lately is not made again."""
+
 Acl = tuple[Permission, ...]
 """Permissions sorted by id: the same ACL is always the same tuple."""
+
+_id = attrgetter("id")
 
 
 def acl_of(permissions: Iterable[google.Permission]) -> Acl:
     """Return what is canonical of an ACL as Google gave it."""
-    return tuple(sorted(map(_canonical, permissions), key=lambda permission: permission.id))
+    return tuple(sorted(map(_canonical, permissions), key=_id))
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _canonical(permission: google.Permission) -> Permission:
     details = permission.permission_details
     sources = {detail.inherited_from for detail in details if detail.inherited_from}
@@ -42,8 +51,9 @@ def exposure_of(acl: Acl) -> Exposure:
     return "named" if any(permission.role != "owner" for permission in acl) else "private"
 
 
+@lru_cache(maxsize=16)
 def acl_hash(acl: Acl) -> str:
-    """Return a stable hash of an ACL."""
+    """Return a stable hash of an ACL; the events that one change of it makes ask in a row."""
     return digest_of(*(_parts(permission) for permission in acl))
 
 

@@ -60,6 +60,8 @@ def changes(head: Head, known: Known, seen: Seen, *, again: bool = False) -> Eve
     Only aspects that `seen` tells, and tells more freshly than they are known, count.
     """
     file = seen.file
+    if not again and _is_known(known, file):
+        return ()
     fresh: Freshness = (file.version, seen.at)
     core = fresh > head.core
     content = file.content if fresh > head.content else None
@@ -78,6 +80,23 @@ def changes(head: Head, known: Known, seen: Seen, *, again: bool = False) -> Eve
         learned["parents"] = list(parents)
     now = _replace(now, file=ref, content=believed, acl=known.acl if acl is None else acl)
     return _difference(known, now, learned, again=again)
+
+
+def _is_known(known: Known, file: FileState) -> bool:
+    """Whether all that was seen is what is known: then it does not matter how fresh it is."""
+    ref = known.file
+    return (
+        file.name == ref.name
+        and (file.content is None or file.content == known.content)
+        and file.mime_type == ref.mime_type == known.content.mime_type
+        and file.drive == ref.drive
+        and file.trashed == known.trashed
+        and (file.created_at is None or file.created_at == known.created_at)
+        and (file.modified_at is None or file.modified_at == known.modified_at)
+        and (file.parents is None or file.parents == ref.parents)
+        and (file.acl is None or file.acl == known.acl)
+        and file.metadata == known.metadata
+    )
 
 
 def _with_core(known: Known, file: FileState) -> Known:

@@ -23,7 +23,6 @@ The rules:
   read them) is told by `file.metadata_changed`, without a `before`.
 """
 
-from functools import reduce
 from typing import Literal
 
 import msgspec
@@ -73,9 +72,9 @@ def settle(head: Head, observation: Observation) -> Head:
     """Return the head with its freshness renewed; call it after evolving the events."""
     match observation:
         case Seen():
-            return _renewed(_freshened(head, observation), observation)
+            return _settle_seen(head, observation)
         case Glimpsed():
-            return _renewed(head, observation)
+            return _replace(head, sightings=_renewed(head, observation))
         case Shared():
             return _settle_shared(head, observation)
         case Left() if not _lies_in(head, observation.drive):
@@ -87,7 +86,9 @@ def settle(head: Head, observation: Observation) -> Head:
 
 
 def _evolved(head: Head, connection: str, events: Events) -> Head:
-    return reduce(lambda before, data: evolve(before, connection, data), events, head)
+    for data in events:
+        head = evolve(head, connection, data)
+    return head
 
 
 # -- Sightings -------------------------------------------------------------------------------
@@ -202,15 +203,16 @@ def _current(known: Known, core: Freshness) -> FileRef:
 # -- Freshness -------------------------------------------------------------------------------
 
 
-def _freshened(head: Head, seen: Seen) -> Head:
+def _settle_seen(head: Head, seen: Seen) -> Head:
     file, fresh = seen.file, (seen.file.version, seen.at)
-    return _replace(
-        head,
-        early_acl=None,
-        core=max(head.core, fresh),
-        parents=max(head.parents, fresh) if file.parents is not None else head.parents,
-        content=max(head.content, fresh) if file.content is not None else head.content,
-        acl=max(head.acl, fresh) if file.acl is not None else head.acl,
+    core, parents, content, acl = head.core, head.parents, head.content, head.acl
+    return Head(
+        known=head.known,
+        sightings=_renewed(head, seen),
+        core=fresh if fresh > core else core,
+        parents=fresh if file.parents is not None and fresh > parents else parents,
+        content=fresh if file.content is not None and fresh > content else content,
+        acl=fresh if file.acl is not None and fresh > acl else acl,
     )
 
 
@@ -222,20 +224,19 @@ def _settle_shared(head: Head, shared: Shared) -> Head:
     return _replace(head, acl=fresh, early_acl=shared.acl if head.known is None else None)
 
 
-def _renewed(head: Head, seen: Seen | Glimpsed) -> Head:
-    """Return the head with the sighting renewed, if it lasts."""
+def _renewed(head: Head, seen: Seen | Glimpsed) -> dict[str, Sighting]:
+    """Return the sightings with that of the observer renewed, if it lasts."""
     sighting = head.sightings.get(seen.connection)
     if sighting is None or not sighting.lasts:
-        return head
-    before = sighting.witnesses.get(seen.log, Witness(seen.at))
-    witness = Witness(max(before.at, seen.at), seen.snapshot or before.snapshot)
+        return head.sightings
+    at, snapshot = seen.at, seen.snapshot
+    if (before := sighting.witnesses.get(seen.log)) is not None:
+        at, snapshot = max(before.at, at), snapshot or before.snapshot
+    witnesses = {**sighting.witnesses, seen.log: Witness(at, snapshot)}
     renewed = Sighting(
-        sighting.epoch,
-        lasts=True,
-        at=max(sighting.at, seen.at),
-        witnesses={**sighting.witnesses, seen.log: witness},
+        sighting.epoch, lasts=True, at=max(sighting.at, seen.at), witnesses=witnesses
     )
-    return _with_sighting(head, seen.connection, renewed)
+    return {**head.sightings, seen.connection: renewed}
 
 
 def _settle_end(head: Head, connection: str, at: int) -> Head:

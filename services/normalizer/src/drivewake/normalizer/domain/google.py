@@ -94,9 +94,12 @@ class Permission(Resource, frozen=True, gc=False):
 
 
 class File(Resource, frozen=True, gc=False):
-    """A file. `version` and `name` are always there if they were asked for."""
+    """A file. `version` and `name` are always there if they were asked for.
 
-    id: Id
+    Whether `id` can be one is left to `is_id`: a pattern took a third of the time of decoding.
+    """
+
+    id: str
     version: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
     name: str
     mime_type: str
@@ -129,11 +132,11 @@ class File(Resource, frozen=True, gc=False):
 
 
 class Change(Resource, frozen=True, gc=False):
-    """One entry of a change log; `file` is absent when `removed`, mostly."""
+    """One entry of a change log; `file` is absent when `removed`, mostly; ids as of a File."""
 
     change_type: str = "file"
     removed: bool = False
-    file_id: Id | None = None
+    file_id: str | None = None
     time: dt.datetime | None = None
     file: File | None = None
 

@@ -108,24 +108,10 @@ class Left(msgspec.Struct, frozen=True, kw_only=True):
 Observation = Seen | Glimpsed | Shared | Gone | Absent | Ended | Left
 
 _METADATA_NAMES: Final = tuple(sorted(canonical.METADATA))
-_PLAIN: Final = frozenset(
-    {
-        "copyRequiresWriterPermission",
-        "description",
-        "hasAugmentedPermissions",
-        "inheritedPermissionsDisabled",
-        "originalFilename",
-        "properties",
-        "shared",
-        "writersCanShare",
-    }
-)
-"""Metadata that is plain JSON already; the rest are typed resources."""
 _attribute_of: Final = {
     field.encode_name: field.name for field in msgspec.structs.fields(google.File)
 }
 _metadata_values: Final = attrgetter(*(_attribute_of[name] for name in _METADATA_NAMES))
-_typed: Final = tuple(name not in _PLAIN for name in _METADATA_NAMES)
 
 
 def file_state(file: google.File) -> FileState:
@@ -147,15 +133,24 @@ def file_state(file: google.File) -> FileState:
 
 
 def _metadata(file: google.File) -> Metadata:
+    values = msgspec.to_builtins(_metadata_values(file))
     return {
-        name: msgspec.to_builtins(value) if typed else value
-        for name, value, typed in zip(_METADATA_NAMES, _metadata_values(file), _typed, strict=True)
+        name: value
+        for name, value in zip(_METADATA_NAMES, values, strict=True)
         if value is not None
     }
 
 
 def _content(file: google.File) -> Content | None:
-    content = Content(
+    if (
+        file.md5_checksum is None
+        and file.head_revision_id is None
+        and file.size is None
+        and file.sha1_checksum is None
+        and file.sha256_checksum is None
+    ):
+        return None
+    return Content(
         md5=file.md5_checksum,
         sha1=file.sha1_checksum,
         sha256=file.sha256_checksum,
@@ -163,4 +158,3 @@ def _content(file: google.File) -> Content | None:
         head_revision=file.head_revision_id,
         mime_type=file.mime_type,
     )
-    return None if content == Content(mime_type=file.mime_type) else content
