@@ -3,8 +3,9 @@
     python normalizer_worker.py consume|sealed|stages|ceiling|relay|rebuild COUNT
 
 Reads NATS_URL, DSN and CORE from the environment, prints one line of JSON when it is done.
-`consume` is the service's own consuming side, `sealed` the same with a data keyring. `stages` makes the same steps one after another,
-so that the CPU of each is known. `ceiling` fetches, decodes and copies without deciding.
+`consume` is the service's own consuming side, `sealed` the same with a data keyring. `stages`
+makes the same steps one after another, so that the CPU of each is known. `ceiling` fetches,
+decodes and copies without deciding.
 """
 
 import asyncio

@@ -209,7 +209,7 @@ def _settle_seen(head: Head, seen: Seen) -> Head:
     return Head(
         known=head.known,
         sightings=_renewed(head, seen),
-        core=fresh if fresh > core else core,
+        core=max(core, fresh),
         parents=fresh if file.parents is not None and fresh > parents else parents,
         content=fresh if file.content is not None and fresh > content else content,
         acl=fresh if file.acl is not None and fresh > acl else acl,
