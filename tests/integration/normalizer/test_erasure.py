@@ -23,8 +23,11 @@ from drivewake.contracts.envelope import Envelope
 from drivewake.contracts.events import EventErased, FileDiscovered
 from drivewake.contracts.raw import Raw, Source
 from drivewake.contracts.records import LogRecord
+from drivewake.eventstore import projection
 from drivewake.eventstore.erasing import ErasureDesk
 from drivewake.eventstore.postgres import PostgresStore
+from drivewake.eventstore.projection import ProjectionRunner
+from drivewake.eventstore.projections.current_tree import CurrentTree
 from drivewake.eventstore.sealing import SealedStore
 from drivewake.lab.servers import PostgresServer
 from drivewake.normalizer.erasing import Erasing, Places
@@ -324,7 +327,7 @@ class Mortal:
 async def at_work(
     world: "World", eraser: str, blobs: ObjectBlobs
 ) -> AsyncIterator[Callable[[int], Erasing]]:
-    """Make an erasing that dies at its n-th call."""
+    """Make an erasing that dies at its n-th call. Nothing reads while the keys are deleted."""
     async with PostgresStore.open(eraser) as plain, ErasureDesk.open(eraser) as desk:
         sealed = SealedStore(plain, plain.data_keys(Keyring.parse(SecretStr(world.keyring))))
 
@@ -339,7 +342,7 @@ async def at_work(
             places = Places(
                 desk=mortal_desk, store=store, bus=bus, eraser=eraser, blobs=mortal_blobs
             )
-            return Erasing(places, restating, lanes=1, wait_s=60, tell=lambda _: None)
+            return Erasing(places, restating, lanes=1, wait_s=60, tell=lambda _: None, forget_s=0)
 
         yield make
 
@@ -391,6 +394,8 @@ async def test_restored_database_does_not_bring_the_erased_back(
         assert (1, True) == (code, "not finished" in said), said
         rows = await world.rows("select from eventstore.data_key where erased_at is not null")
         assert 1 == len(rows)
+        code, _, said = await erase("--replay", "--dry-run")
+        assert (0, True) == (code, "1 erasures are to be made again" in said), said
     finally:
         await session.execute(f'alter database "{name}" rename to "{old}"')
         await session.execute(f'alter database "{name}_lost" rename to "{name}"')
@@ -399,3 +404,76 @@ async def test_restored_database_does_not_bring_the_erased_back(
 
 async def _is_there(world: "World") -> bool:
     return (await names(world)).get("shared") == STAYS
+
+
+async def test_erasure_is_finished_after_another_one_of_its_tenant(
+    world: "World", at_work: Callable[[int], Erasing]
+) -> None:
+    """What was cut off waits for the relay to be past it, whoever announced something since."""
+    world.normalizer().start()
+    await live(world)
+    subject = "drive.event.v1.acme.connection.erased"
+    for calls in range(8, 1000):
+        with contextlib.suppress(FaultError):
+            await at_work(calls).erase("cut", "acme", "c1", "test")
+        if await world.bus.last(subjects.EVENT.name, subject) is not None:
+            break
+    await at_work(1000).erase("other", "acme", "c2", "test")
+    await at_work(1000).erase("again", "acme", "c1", "test")
+    rows = await world.rows("select id, finished_at is not null as done from eventstore.erasure")
+    assert {("cut", True), ("other", True)} == {(row["id"], row["done"]) for row in rows}
+
+
+async def test_dead_letters_of_others_stay_whatever_the_tenant_is_called(
+    world: "World", at_work: Callable[[int], Erasing]
+) -> None:
+    """A tenant called like a partition, or like a word of a subject, owns its own letters alone."""
+    world.normalizer().start()
+    for tenant in ("0", "raw", "globex"):
+        subject = subjects.raw(0, tenant, "c1")
+        await world.bus.publish(Message(subject=subject, data=b"broken"))
+
+    async def buried() -> bool:
+        return len(await world.dead()) == 3
+
+    await world.until(buried)
+    for tenant in ("0", "raw"):
+        await at_work(1000).erase(f"of-{tenant}", tenant, "", "test")
+    assert [subjects.raw(0, "globex", "c1")] == [letter.subject for letter in await world.dead()]
+
+
+async def test_read_model_begun_behind_the_announcement_holds_nothing_erased(
+    world: "World", eraser: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the erasure for settled: no reader may have remembered the keys until then."""
+    monkeypatch.setattr(projection, "BATCH_EVENTS", 2)
+    first = world.normalizer().start()
+    await live(world)
+    assert 0 == first.stop()
+    ring = Keyring.parse(SecretStr(world.keyring))
+    async with (
+        PostgresStore.open(eraser) as plain,
+        ErasureDesk.open(eraser) as desk,
+        PostgresStore.open(world.dsn) as other,
+    ):
+        reader = SealedStore(other, other.data_keys(ring))
+        before = await other.last_position(0)
+        sealed = SealedStore(plain, plain.data_keys(ring))
+        erasing = Erasing(
+            Places(
+                desk=desk, store=sealed, bus=world.bus, eraser=NatsEraser(world.bus), blobs=None
+            ),
+            Restating(sealed, desk, world.key.encode()),
+            lanes=1,
+            wait_s=60,
+            tell=lambda _: None,
+        )
+        await reader.read(0, 0, 2)
+        erasure = asyncio.create_task(erasing.erase("e1", "acme", "c1", "test"))
+        while await other.last_position(0) < before + 2:  # noqa: ASYNC110 - as a reader does
+            await asyncio.sleep(0.01)
+        await ProjectionRunner(world.dsn, reader, CurrentTree()).rebuild()
+        rows = await world.rows("select name from current_tree.node where tenant = 'acme'")
+        assert {STAYS, "c2's own"} == {row["name"] for row in rows}
+        erasure.cancel()
+        await asyncio.wait({erasure})

@@ -35,6 +35,28 @@ def test_hostile_ids_never_reach_a_subject(token: str) -> None:
     assert not token or token not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("subject", "owner"),
+    [
+        (subjects.raw(7, "7", "raw"), ("7", "raw")),
+        (subjects.connection("t", "c"), ("t", "c")),
+        (subjects.signal("t", "c", "l"), ("t", "c")),
+        (subjects.schedule("t", "c", "l"), ("t", "c")),
+        (subjects.request("t", "c", "r"), ("t", "c")),
+        (subjects.answer("t", "c", "r"), ("t", "c")),
+        (subjects.event("t", "file.renamed"), ("t", "")),
+        (subjects.dead("webhook"), None),
+        (subjects.token_rpc("poller"), None),
+        ("elsewhere", None),
+    ],
+)
+def test_owner_is_told_by_its_place_in_a_subject(
+    subject: str, owner: tuple[str, str] | None
+) -> None:
+    """Whatever a tenant is called: a partition or a word of the scheme is not taken for it."""
+    assert owner == subjects.owner_of(subject)
+
+
 def test_new_ids_are_tokens_and_differ() -> None:
     """Fresh ids stand in subjects as they are and do not repeat."""
     ids = {new_id() for _ in range(1000)}

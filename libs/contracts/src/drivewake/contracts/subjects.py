@@ -220,6 +220,29 @@ def report_rpc(caller: str) -> str:
     return f"drive.rpc.v1.auth.report.{checked(caller)}"
 
 
+def owner_of(subject: str) -> tuple[str, str] | None:
+    """Return the tenant and connection whose a message on `subject` is, None if it names none.
+
+    An event's subject names the tenant alone: its connection is "".
+    """
+    match subject.split("."):
+        case ["drive", "raw", "v1", _, tenant, connection]:
+            return tenant, connection
+        case ["drive", "event", "v1", tenant, _, _]:
+            return tenant, ""
+        case [
+            "drive",
+            "connection" | "signal" | "schedule" | "request" | "answer",
+            "v1",
+            tenant,
+            connection,
+            *_,
+        ]:
+            return tenant, connection
+        case _:
+            return None
+
+
 TOKEN_RPC_ALL: Final = "drive.rpc.v1.auth.token.*"  # noqa: S105 - a subject, not a password
 REPORT_RPC_ALL: Final = "drive.rpc.v1.auth.report.*"
 STATUS_RPC: Final = "drive.rpc.v1.poller.status"

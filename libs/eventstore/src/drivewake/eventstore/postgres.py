@@ -115,11 +115,18 @@ class PostgresStore(PostgresCoordination):
 
     async def not_erased(self, owners: Collection[Owner]) -> set[Owner]:
         """Return which owners (tenant, connection) this database does not know as erased."""
+        return {*owners} - await self._among(owners, "erased")
+
+    async def not_finished(self, owners: Collection[Owner]) -> set[Owner]:
+        """Return whose erasure was not carried out to its end in this database."""
+        return {*owners} - await self._among(owners, "finished")
+
+    async def _among(self, owners: Collection[Owner], query: str) -> set[Owner]:
         async with borrowed(self._readers) as connection:
             rows = await connection.fetch(
-                _KEYS_SQL["erased"], [tenant for tenant, _ in owners], [one for _, one in owners]
+                _KEYS_SQL[query], [tenant for tenant, _ in owners], [one for _, one in owners]
             )
-        return {*owners} - {(row["tenant"], row["connection"]) for row in rows}
+        return {(row["tenant"], row["connection"]) for row in rows}
 
     async def prepare(self, now: dt.datetime, months: int = 2) -> Sequence[dt.datetime]:
         """Make the partitions of this month and the next ones; return those that are missing."""

@@ -24,7 +24,9 @@ from drivewake.contracts.ids import PARTITIONS
 from drivewake.contracts.records import ChannelRecord, ErasureRecord, LogRecord
 from drivewake.contracts.subjects import Bucket, Stream
 from drivewake.eventstore.erasing import Erasure, ErasureDesk
-from drivewake.eventstore.store import Batch, EventStore, NewEvent, lane_of
+from drivewake.eventstore.relay import resume
+from drivewake.eventstore.sealing import FRESH_S
+from drivewake.eventstore.store import Batch, EventStore, lane_of
 from drivewake.normalizer.decisions import sighting_kind
 from drivewake.normalizer.part_decisions import membership_kind
 from drivewake.normalizer.restating import Restating
@@ -46,7 +48,6 @@ class UnfinishedError(DrivewakeError):
 class _Said(msgspec.Struct):
     """What tells whose a message of DRIVE_EVENT is."""
 
-    id: str
     type: str
     connection: str
 
@@ -65,11 +66,22 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Erasing:
-    """Carries out erasures. Raises UnfinishedError, and errors of the store and the bus."""
+    """Carries out erasures. Raises UnfinishedError, and errors of the store and the bus.
+
+    `forget_s`: how long readers may remember keys that were deleted.
+    """
 
     def __init__(
-        self, places: Places, restating: Restating, *, lanes: int, wait_s: float, tell: Tell
+        self,
+        places: Places,
+        restating: Restating,
+        *,
+        lanes: int,
+        wait_s: float,
+        tell: Tell,
+        forget_s: float = FRESH_S,
     ) -> None:
+        self._forget_s = forget_s
         self._desk = places.desk
         self._store = places.store
         self._bus = places.bus
@@ -86,11 +98,16 @@ class Erasing:
         await self._remember(erasure)
         counts = {"data_keys": await self._desk.erase_keys(erasure)}
         self._tell(f"{counts['data_keys']} data keys deleted")
+        # A read model that is begun behind the announcement takes the erasure for settled: by
+        # then no reader may remember the keys.
+        await asyncio.sleep(self._forget_s)
         counts["files_told_anew"] = await self._heads(erasure)
-        event = await self._announce(erasure)
+        announced = await self._announce(erasure)
         counts["waiting_messages"] = await self._purge_waiting(erasure)
         counts["records"] = await self._purge_records(erasure)
-        await self._until(lambda: self._published(event), "the relay has published up to here")
+        await self._until(
+            lambda: self._published(erasure, announced), "the relay has published up to here"
+        )
         counts["events_downstream"] = await self._purge_events(erasure)
         counts["dead_letters"] = await self._purge_dead(erasure)
         counts["blobs"] = await self._purge_blobs(erasure)
@@ -123,8 +140,8 @@ class Erasing:
             self._tell(f"{removed} heads removed")
         return told
 
-    async def _announce(self, erasure: Erasure) -> NewEvent:
-        """Append the event that tells readers to forget."""
+    async def _announce(self, erasure: Erasure) -> int:
+        """Append the event that tells readers to forget; return a position not before it."""
         event = self._restating.event(
             erasure,
             ConnectionErased(erasure=erasure.id)
@@ -136,7 +153,7 @@ class Erasing:
         lane = lane_of(erasure.tenant, self._lanes)
         await self._store.append(Batch(events=[event], lane=lane))
         await self._bus.ring(subjects.DOORBELL)
-        return event
+        return await self._store.last_position(lane)
 
     # -- The broker --
 
@@ -178,10 +195,10 @@ class Erasing:
             await self._eraser.forget(bucket, key)
         return len(found)
 
-    async def _published(self, event: NewEvent) -> bool:
-        subject = subjects.event(event.tenant, event.type)
-        last = await self._bus.last(subjects.EVENT.name, subject)
-        return last is not None and _said.decode(last.data).id == str(event.key)
+    async def _published(self, erasure: Erasure, announced: int) -> bool:
+        """Return whether the relay is past a position; others may have announced theirs since."""
+        place = await resume(self._store, self._bus, lane_of(erasure.tenant, self._lanes))
+        return place.position >= announced
 
     async def _purge_events(self, erasure: Erasure) -> int:
         def is_mine(_: str, data: bytes) -> bool:
@@ -194,13 +211,14 @@ class Erasing:
         )
 
     async def _purge_dead(self, erasure: Erasure) -> int:
-        whose = f".{erasure.tenant}.{erasure.connection}".removesuffix(".")
-
         def is_mine(_: str, data: bytes) -> bool:
             try:
-                return f"{whose}." in f"{decode_dead(data).subject}."
+                owner = subjects.owner_of(decode_dead(data).subject)
             except InvalidMessageError:
                 return False
+            if owner is None or owner[0] != erasure.tenant:
+                return False
+            return erasure.connection in {"", owner[1]}
 
         return await self._overwrite(subjects.DEAD, "drive.dead.v1.*", is_mine, "dead letters")
 

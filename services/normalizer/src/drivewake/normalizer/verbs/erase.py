@@ -16,7 +16,7 @@ from drivewake.eventstore.errors import StoreError
 from drivewake.eventstore.postgres import PostgresStore
 from drivewake.eventstore.sealing import SealedStore
 from drivewake.normalizer.erasing import Erasing, Places, UnfinishedError
-from drivewake.normalizer.erasures import unerased
+from drivewake.normalizer.erasures import unfinished
 from drivewake.normalizer.errors import ContendedError
 from drivewake.normalizer.restating import Restating
 from drivewake.normalizer.settings import Settings
@@ -143,8 +143,8 @@ async def _erase(
 async def _replay(
     wanted: Wanted, told: EraseSettings, bus: NatsBus, store: PostgresStore, desk: ErasureDesk
 ) -> None:
-    """Erase whatever the broker remembers as erased and the database does not."""
-    records = await unerased(await bus.key_value(subjects.ERASURES), store)
+    """Carry out whatever the broker remembers as erased and the database has not finished."""
+    records = await unfinished(await bus.key_value(subjects.ERASURES), store)
     click.echo(f"{len(records)} erasures are to be made again", err=True)
     if wanted.dry_run:
         return

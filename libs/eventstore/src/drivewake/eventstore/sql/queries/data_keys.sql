@@ -19,3 +19,11 @@ where exists (
   select from eventstore.data_key k
   where k.tenant = w.tenant and k.connection in ('', w.connection) and k.erased_at is not null
 );
+
+-- finished: whose erasure was carried out to its end, by itself or with the tenant's
+select w.tenant, w.connection
+from unnest($1::text[], $2::text[]) as w (tenant, connection)
+where exists (
+  select from eventstore.erasure e
+  where e.tenant = w.tenant and e.connection in ('', w.connection) and e.finished_at is not null
+);
