@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 from drivewake.contracts import subjects
+from drivewake.contracts.ids import partition_of
 from drivewake.eventstore.errors import StoreUnavailableError
 from drivewake.eventstore.memory import MemoryStore
 from drivewake.eventstore.sharing import MemorySharing
@@ -177,3 +179,43 @@ async def test_too_many_dead_end_the_consumer(harness: "Harness", sharing: Memor
         await harness.publish(subjects.raw(0, "t1", "c1"), b"?")
     with pytest.raises(TooManyDeadError):
         await consumption(harness, sharing).run(Stop())
+
+
+class Gated(MemoryStore):
+    """A store whose appends wait until they are let through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting = asyncio.Event()
+        self.gate = asyncio.Event()
+
+    async def append(self, batch: Batch) -> Appended:
+        """Append, once it may."""
+        self.waiting.set()
+        await self.gate.wait()
+        return await super().append(batch)
+
+
+async def test_shares_are_looked_after_while_a_batch_takes_long(
+    harness: "Harness", sharing: MemorySharing
+) -> None:
+    """Who leaves is replaced at once by whom a batch keeps busy; silence would cost all shares."""
+    harness.store = store = Gated()
+    replicas = [consumption(harness, sharing) for _ in range(2)]
+    stops = [Stop() for _ in replicas]
+    tasks = [
+        asyncio.create_task(replica.run(stop))
+        for replica, stop in zip(replicas, stops, strict=True)
+    ]
+    await until_owned([8, 8], *replicas)
+    files = (f"f{number}" for number in itertools.count())
+    mine = next(file for file in files if partition_of("t1", file) in replicas[0].owned)
+    await harness.change(1, {}, item=mine)
+    await store.waiting.wait()
+    stops[1].request()
+    await tasks[1]
+    await until_owned([16], replicas[0])
+    store.gate.set()
+    stops[0].request()
+    await tasks[0]
+    assert 0 == await harness.unsettled()

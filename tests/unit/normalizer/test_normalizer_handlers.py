@@ -23,6 +23,7 @@ from drivewake.contracts.raw import LogFact
 from drivewake.eventstore.errors import PoisonError, StoreUnavailableError
 from drivewake.eventstore.memory import MemoryStore
 from drivewake.eventstore.store import ABSENT, Appended, Batch, Head, HeadWrite
+from drivewake.normalizer import sweeping
 from drivewake.normalizer.adapters import BusRefetcher
 from drivewake.normalizer.burial import Burial
 from drivewake.normalizer.committing import Committer
@@ -635,6 +636,25 @@ async def test_sweeping_an_unreadable_connection_is_undecidable(harness: "Harnes
     committer = Committer(harness.store, Mint(SECRET), harness.bus, refetcher, clock)
     with pytest.raises(UndecidableError, match="unreadable"):
         await Sweeper(harness.store, committer).end_connection(decode_connection(taken.delivery))
+
+
+async def test_long_sweep_beats_at_each_chunk(
+    harness: "Harness", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection with very many files is ended without the process being taken for stuck."""
+    monkeypatch.setattr(sweeping, "CHUNK_FILES", 1)
+    for number in range(5):
+        await harness.change(1, {}, item=f"f{number}")
+    await harness.drain()
+    await harness.connection(10, "revoked", 1)
+    (taken,) = await harness.take()
+    await harness.handler.handle([taken])
+    clock, beats = SystemClock(), list[None]()
+    refetcher = BusRefetcher(harness.bus, BusGraveyard(harness.bus), clock)
+    committer = Committer(harness.store, Mint(SECRET), harness.bus, refetcher, clock)
+    sweeper = Sweeper(harness.store, committer, beat=lambda: beats.append(None))
+    await sweeper.end_connection(decode_connection(taken.delivery))
+    assert 5 <= len(beats)
 
 
 async def test_revocation_overtaken_by_a_new_consent_ends_nothing(harness: "Harness") -> None:

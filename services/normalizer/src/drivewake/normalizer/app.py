@@ -144,10 +144,11 @@ def assemble(
     graveyard = BusGraveyard(bus)
     refetcher = BusRefetcher(bus, graveyard, clock)
     mint = Mint(settings.secret())
+    beat = partial(service.heartbeat, "consume")
     committer = Committer(store, mint, bus, refetcher, clock, lanes=settings.lanes)
     handler = BatchHandler(
         committer,
-        Sweeper(store, committer),
+        Sweeper(store, committer, beat=beat),
         Burial(graveyard, DeadBound(settings.dead_rule()), clock),
         bus,
         clock,
@@ -162,7 +163,7 @@ def assemble(
         consumers,
         handler,
         settings.bounds(),
-        beat=partial(service.heartbeat, "consume"),
+        beat=beat,
     )
     service.add("consume", consumption.run)
     service.add("room", KeepRoom(bus, lambda: consumption.owned).run)

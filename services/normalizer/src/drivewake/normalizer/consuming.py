@@ -138,7 +138,7 @@ class Consumption:
             return
         feed = Feed(puller, partition, arrived)
         self._feeding[number] = _Feeding(feed, puller)
-        await writer.add(feed)
+        writer.add(feed)
         _log.info("consumes a partition", action="partition_taken", partition=partition)
 
     def _start_leaving(self, number: int, shares: Shares, writer: Writer) -> None:

@@ -4,7 +4,7 @@ A connection takes all its sightings and memberships with it, leaving a shared d
 its files.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final, TypeGuard
 
 import msgspec
@@ -43,13 +43,16 @@ class Sweeper:
     """Settles files in chunks. What a chunk decided is durable before the next one begins.
 
     A sweep that is cut off is begun again by the redelivery of its message; what was ended
-    stays so and is told once. Raises what Committer and the store raise, and UndecidableError
-    if the store refuses a file's end for good.
+    stays so and is told once. It beats at each chunk: there may be millions of files. Raises what
+    Committer and the store raise, and UndecidableError if the store refuses a file's end for good.
     """
 
-    def __init__(self, store: Store, committer: Committer) -> None:
+    def __init__(
+        self, store: Store, committer: Committer, *, beat: Callable[[], None] = lambda: None
+    ) -> None:
         self._store = store
         self._committer = committer
+        self._beat = beat
 
     async def before(self, item: Item) -> None:
         """Do what must be durable before the item's own event is told."""
@@ -138,6 +141,7 @@ class Sweeper:
         if refused:
             raise UndecidableError(f"what ended cannot be told: {refused[0].reason}")
         metrics.SWEPT.add(len(items))
+        self._beat()
         await origin.delivery.in_progress()
 
 

@@ -47,10 +47,9 @@ class Writer:
         self._first = 0
         self._between = asyncio.Lock()
 
-    async def add(self, feed: Feed) -> None:
-        """Take from a feed too."""
-        async with self._between:
-            self._feeds.append(feed)
+    def add(self, feed: Feed) -> None:
+        """Take from a feed too, from the next batch on: the one under way may take long."""
+        self._feeds.append(feed)
 
     async def remove(self, feed: Feed) -> None:
         """Take no more from a feed; what was taken is settled when this returns."""
