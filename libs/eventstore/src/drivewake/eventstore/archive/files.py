@@ -88,7 +88,7 @@ class Folder:
 
     async def put(self, name: str, data: bytes) -> None:
         """See Files."""
-        await asyncio.to_thread(_write, self.path / name, data)
+        await asyncio.to_thread(_write, self.path, self.path / name, data)
 
     async def get(self, name: str, *, limit_bytes: int) -> bytes:
         """See Files."""
@@ -116,10 +116,12 @@ def _read(path: Path, most_bytes: int) -> bytes:
         return file.read(most_bytes)
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Write beside, flush to the disk, put in place, flush the folders.
+def _write(root: Path, path: Path, data: bytes) -> None:
+    """Write beside, flush to the disk, put in place, flush the folders up to the root.
 
-    Beside is a name of its own: a writer that was given up may still be at work.
+    Any of them may be new, and a folder that its own folder does not know after a power cut is
+    lost with all that is in it. Beside is a name of its own: a writer that was given up may still
+    be at work.
     """
     beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
     try:
@@ -129,7 +131,7 @@ def _write(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
-        for folder in (path.parent, path.parent.parent):
+        for folder in (root / part for part in path.relative_to(root).parents):
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(descriptor)
