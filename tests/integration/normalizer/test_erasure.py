@@ -28,6 +28,7 @@ from drivewake.eventstore.erasing import ErasureDesk
 from drivewake.eventstore.postgres import PostgresStore
 from drivewake.eventstore.projection import ProjectionRunner
 from drivewake.eventstore.projections.current_tree import CurrentTree
+from drivewake.eventstore.restoring import Restart
 from drivewake.eventstore.sealing import SealedStore
 from drivewake.lab.servers import PostgresServer
 from drivewake.normalizer.erasing import Erasing, Places
@@ -118,11 +119,41 @@ async def live(world: "World") -> None:
 @pytest.fixture
 def eraser(postgres_server: PostgresServer, world: "World") -> str:
     """The URL of the world's database for a user that may erase."""
-    name, password = f"e_{secrets.token_hex(4)}", secrets.token_hex(8)
+    return a_user(postgres_server, world, "drivewake_eraser")
+
+
+@pytest.fixture
+def keeper(postgres_server: PostgresServer, world: "World") -> str:
+    """The URL of the world's database for a user that may see to a restore."""
+    return a_user(postgres_server, world, "drivewake_keeper")
+
+
+def a_user(postgres_server: PostgresServer, world: "World", role: str) -> str:
+    """Return the URL of the world's database for a new user with a role, who reads and writes."""
+    name, password = f"u_{secrets.token_hex(4)}", secrets.token_hex(8)
     postgres_server.create_role(name, password)
-    roles = "drivewake_eraser, drivewake_writer, drivewake_reader"
-    postgres_server.execute(f"grant {roles} to {name}")
+    postgres_server.execute(f"grant {role}, drivewake_writer, drivewake_reader to {name}")
     return postgres_server.dsn(world.dsn.rpartition("/")[2], name, password)
+
+
+async def restored(world: "World", keeper: str) -> Restart:
+    """Run `drivewake resync --from-store` on a world without logs; return how its lane goes on."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "drivewake.cli", "resync", "--from-store", "--json"),
+        env={
+            **os.environ,
+            "DRIVEWAKE_NATS_URL": world.nats_url,
+            "DRIVEWAKE_NATS_PREFIX": world.bus.link.prefix,
+            "DRIVEWAKE_POSTGRES_DSN": keeper,
+            "DRIVEWAKE_DATA_KEYRING": world.keyring,
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, said = await process.communicate()
+    assert 0 == process.returncode, said
+    (lane,) = json.loads(output)["lanes"]
+    return msgspec.convert(lane, Restart)
 
 
 @pytest.fixture
@@ -366,13 +397,20 @@ async def test_erasing_that_dies_anywhere_is_finished_by_the_next(
     assert [] == found_in(await stored_bytes(postgres_server, world.dsn), *GONE)
     assert [] == found_in(await bodies(world, "DRIVE_EVENT"), *GONE)
     rows = await world.rows("select id, finished_at is not null as done from eventstore.erasure")
-    assert [("try1", True)] == [(row["id"], row["done"]) for row in rows]
+    assert [("try5", True)] == [(row["id"], row["done"]) for row in rows]
 
 
 async def test_restored_database_does_not_bring_the_erased_back(
-    world: "World", erase: Erase, clone_database: Callable[..., str]
+    world: "World",
+    erase: Erase,
+    keeper: str,
+    postgres_server: PostgresServer,
+    clone_database: Callable[..., str],
 ) -> None:
-    """With a database from before the erasure no normalizer starts, until it is erased again."""
+    """With a database from before the erasure no normalizer starts, until it is erased again.
+
+    And before that it takes back what it lost: an erasure would stand in its place.
+    """
     first = world.normalizer().start()
     await live(world)
     await world.until(lambda: _is_there(world))
@@ -386,7 +424,13 @@ async def test_restored_database_does_not_bring_the_erased_back(
     session = await asyncpg.connect(backup.rpartition("/")[0] + "/postgres")
     await session.execute(f'alter database "{name}" rename to "{name}_lost"')
     await session.execute(f'alter database "{old}" rename to "{name}"')
+    user = world.dsn.partition("//")[2].partition(":")[0]
+    await session.execute(f'grant create on database "{name}" to "{user}"')
     try:
+        code, _, said = await erase("--replay")
+        assert (1, True) == (code, "drivewake resync --from-store" in said), said
+        lost = await restored(world, keeper)
+        assert (2, 0) == (lost.taken_back, lost.next_position)
         refused = world.normalizer().start(wait=False)
         assert 0 != refused.wait(30)
         assert any("drivewake erase --replay" in line for line in refused.log_tail(20))
@@ -396,6 +440,12 @@ async def test_restored_database_does_not_bring_the_erased_back(
         assert 1 == len(rows)
         code, _, said = await erase("--replay", "--dry-run")
         assert (0, True) == (code, "1 erasures are to be made again" in said), said
+        third = world.normalizer().start()
+        code, _, said = await erase("--replay")
+        assert 0 == code, said
+        assert 0 == third.stop()
+        files = await stored_bytes(postgres_server, world.dsn)
+        assert [] == found_in(files, *GONE)
     finally:
         await session.execute(f'alter database "{name}" rename to "{old}"')
         await session.execute(f'alter database "{name}_lost" rename to "{name}"')

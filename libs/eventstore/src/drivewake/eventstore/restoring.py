@@ -112,6 +112,9 @@ async def _compare(
     if await session.fetchval(_SQL["restarted"], lane, seen) is not None:
         return Restart(lane=lane, head=head, seen=seen, relayed=max(head, seen)), last
     relayed, sequence = await _agreed(session, published, lane, (first, last))
+    following = await _of_lane(published, lane, sequence + 1)
+    if following is not None and _position(following) > head:
+        relayed = head  # the last ones were erased from the stream: nothing in it contradicts
     return Restart(lane=lane, head=head, seen=seen, relayed=min(relayed, head)), sequence
 
 

@@ -93,7 +93,12 @@ class Erasing:
         self._tell = tell
 
     async def erase(self, id_: str, tenant: str, connection: str, asked_by: str) -> dict[str, int]:
-        """Erase, or go on erasing; return counts of what was removed this time."""
+        """Erase, or go on erasing; return counts of what was removed this time.
+
+        Raises StoreBehindError, before anything is done, if the store was restored to older data.
+        """
+        # A store that was restored first takes back what it lost: ours would stand in its place.
+        await resume(self._store, self._bus, lane_of(tenant, self._lanes))
         erasure = await self._desk.begin(id_, tenant, connection, asked_by)
         await self._remember(erasure)
         counts = {"data_keys": await self._desk.erase_keys(erasure)}
