@@ -226,11 +226,11 @@ async def test_what_is_no_event_gets_400_and_bodies_are_bounded(target: Target) 
     assert "push" == await target.taken()
 
 
-async def test_without_an_account_no_event_is_taken(shared_world: World) -> None:
+async def test_without_an_account_no_event_is_taken(world: World) -> None:
     """Who has no subscription has no door for one."""
     port = free_port()
-    shared_world.webhook(port=port).start()
+    world.webhook(port=port).start()
     url = f"http://127.0.0.1:{port}/v1/notifications/workspace/acme/ann/log1"
 
-    async with shared_world.http.post(url) as answer:
+    async with world.http.post(url) as answer:
         assert 404 == answer.status

@@ -38,6 +38,8 @@ class Ingress:
         self._keeper = keeper
         self._clock = clock or SystemClock()
         self._audit = Allowance(source_per_s=SOURCE_AUDIT_PER_S, all_per_s=AUDIT_PER_S)
+        # What a genuine subscription tells of itself is not drowned by strangers.
+        self._genuine = Allowance(source_per_s=AUDIT_PER_S, all_per_s=AUDIT_PER_S)
 
     async def answer(self, push: Push, source: Callable[[], str]) -> int:
         """Return the status for a push; `source` tells who sent it, asked for audit lines alone."""
@@ -79,8 +81,9 @@ class Ingress:
 
     def tell(self, kind: str, verdict: str, subject: Subject, source: str, **more: str) -> None:
         """Leave an audit line; a flood of them is counted in the metric alone."""
-        if self._audit.take(source, self._clock.monotonic_s()):
-            told = verdict == "lifecycle"
+        told = verdict == "lifecycle"
+        allowance = self._genuine if told else self._audit
+        if allowance.take(source, self._clock.monotonic_s()):
             _log.warning(
                 "a subscription tells of itself" if told else "a push was turned away",
                 action="push_lifecycle" if told else "push_refused",
